@@ -1,0 +1,152 @@
+"""Floor 0: every error that crosses a room's border, on one page.
+
+A message is a sentence for the operator: what happened, where, and what to do. Facts are attributes.
+Foreign exceptions (OSError, ssl.SSLError, sqlite3.Error, paho's codes) are translated once, where they arise,
+and never travel further. No message holds a secret.
+
+    MqttBridgeError
+    ├── ConfigError            the configuration file, with every problem in it
+    ├── PatternError           a topic pattern that cannot work
+    ├── TopicError             a document that cannot be rendered into a topic: the uplink is parked
+    ├── DocumentError          not an uplink document
+    ├── TokenError             the ThingPark Token is missing or wrong
+    ├── StartError             the daemon cannot start: port in use, state directory unusable, …
+    │   └── JournalInUse       another daemon owns the state directory
+    ├── JournalError           nothing was stored
+    │   ├── JournalFull
+    │   └── JournalFailed      the disk: full, I/O error, failed fsync, corruption
+    └── LinkError              a broker connection
+        ├── ResolveFailed      DNS
+        ├── ConnectFailed      TCP, TLS, WebSocket
+        │   └── TlsFailed
+        ├── LoginRefused       CONNACK says no to these credentials
+        ├── BrokerRefused      CONNACK or DISCONNECT says no for another reason
+        ├── LinkTimeout        nothing came within connectionTimeout or actionTimeout
+        └── LinkLost           it was open and ended
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "BrokerRefused",
+    "ConfigError",
+    "ConnectFailed",
+    "DocumentError",
+    "JournalError",
+    "JournalFailed",
+    "JournalFull",
+    "JournalInUse",
+    "LinkError",
+    "LinkLost",
+    "LinkTimeout",
+    "LoginRefused",
+    "MqttBridgeError",
+    "PatternError",
+    "ResolveFailed",
+    "StartError",
+    "TlsFailed",
+    "TokenError",
+    "TopicError",
+]
+
+
+class MqttBridgeError(Exception):
+    """The root. `str()` of it is a sentence that an operator can act on."""
+
+
+class ConfigError(MqttBridgeError):
+    """The configuration is wrong. `problems` has a line each: `FILE:LINE:COLUMN: path.to.key: …`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Take every problem found, in the order of the file."""
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class PatternError(MqttBridgeError):
+    """A topic pattern cannot work. `position` counts characters from 0."""
+
+    def __init__(self, message: str, position: int = 0) -> None:
+        """Take the sentence and where in the pattern it applies."""
+        super().__init__(message)
+        self.position = position
+
+
+class TopicError(MqttBridgeError):
+    """This document gives no usable topic."""
+
+
+class DocumentError(MqttBridgeError):
+    """Not a document that we take. `field` is its path (`DevEUI_uplink.DevEUI`), `index` its place in a batch."""
+
+    def __init__(self, message: str, *, field: str = "", index: int | None = None) -> None:
+        """Take the sentence, the field and, in a batch, the index."""
+        super().__init__(message)
+        self.field = field
+        self.index = index
+
+
+class TokenError(MqttBridgeError):
+    """The Token of a request is missing or wrong."""
+
+
+class StartError(MqttBridgeError):
+    """The daemon cannot start with what the machine gives it."""
+
+
+class JournalInUse(StartError):
+    """Another daemon works on this state directory."""
+
+
+class JournalError(MqttBridgeError):
+    """The journal stored nothing of what it was asked to."""
+
+
+class JournalFull(JournalError):
+    """The journal has reached `journal.maxSize`."""
+
+
+class JournalFailed(JournalError):
+    """The disk under the journal fails."""
+
+
+class LinkError(MqttBridgeError):
+    """A broker connection could not be made or has ended. `code` is the broker's reason code, where it gave one."""
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        """Take the sentence and the broker's code."""
+        super().__init__(message)
+        self.code = code
+
+
+class ResolveFailed(LinkError):
+    """DNS knows no address for the host."""
+
+
+class ConnectFailed(LinkError):
+    """TCP or the WebSocket upgrade failed."""
+
+
+class TlsFailed(ConnectFailed):
+    """The TLS handshake failed: certificate, host name, version, …"""
+
+
+class LoginRefused(LinkError):
+    """The broker does not accept these credentials."""
+
+
+class BrokerRefused(LinkError):
+    """The broker refused or ended the connection with a reason code of its own."""
+
+
+class LinkTimeout(LinkError):
+    """The broker did not answer in time."""
+
+
+class LinkLost(LinkError):
+    """An open connection ended."""

@@ -1,0 +1,1 @@
+"""Documents of network servers, bytes to model: pure. Floor 2."""

@@ -1,0 +1,81 @@
+"""What a journal is: the durable queue between the sources and the sessions.
+
+Any implementation passes `tests/journal/conformance.py`. All methods are called from the event loop's thread and
+never block it. The invariants, at every moment and after every crash:
+
+1. `append` returns only after all its entries are on disk, or raises and stored none of them.
+2. For each connection, `read` gives its unsettled uplinks in the order in which they were accepted.
+3. For each connection, `routed == delivered + expired + parked + dropped + queued`, exactly, in `counts`.
+4. A body is stored once, however many connections get it, and is gone when the last of them settled it (a parked
+   uplink keeps its body).
+5. Memory does not grow with what is queued.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mqttbridge.model import Counts, Entry, Queued, Settled
+
+__all__ = ["Journal", "JournalHealth"]
+
+
+class JournalHealth(msgspec.Struct, frozen=True):
+    """How the journal is. `problem` is a sentence, empty while all is well; `size` and `max_size` are bytes."""
+
+    problem: str
+    size: int
+    max_size: int
+
+
+class Journal(Protocol):
+    """The durable queue."""
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        """Store all the entries, in this order, durably, or none of them.
+
+        Raises `JournalFull` or `JournalFailed`; then nothing of it was stored. A caller that is cancelled may find
+        them stored.
+        """
+        ...
+
+    async def read(self, connection: str, after: int, limit: int) -> list[Queued]:
+        """Give at most `limit` unsettled uplinks of a connection with `seq > after`, oldest first.
+
+        What is returned is also bounded in bytes (some 4 MiB, one uplink at least). Raises `JournalFailed`.
+        """
+        ...
+
+    async def settle(self, connection: str, settled: Sequence[Settled]) -> None:
+        """Record how uplinks ended; returns when it is on disk. Raises `JournalFailed`: then nothing was recorded.
+
+        `settled` rises by `seq`, and continues where the connection's last settlement ended: it holds every uplink
+        of the connection up to its last `seq`. What the journal itself dropped meanwhile is skipped, not counted
+        twice.
+        """
+        ...
+
+    def watch(self, connection: str, callback: Callable[[], None]) -> None:
+        """Have `callback` called, in the loop, whenever uplinks for this connection were stored. One a connection."""
+        ...
+
+    def counts(self) -> Mapping[str, Counts]:
+        """The account of each connection that the journal knows, as committed. Cheap."""
+        ...
+
+    def oldest(self, connection: str) -> int | None:
+        """When the oldest queued uplink of a connection was received (ms), as far as known, else None. Cheap."""
+        ...
+
+    def health(self) -> JournalHealth:
+        """How it is, now. Cheap."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked for, and let go of the files."""
+        ...

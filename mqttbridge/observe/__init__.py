@@ -1,0 +1,1 @@
+"""Logging with redaction, metrics, events. Floor 2."""

@@ -1,0 +1,1 @@
+"""Which connections get an uplink: pure. Floor 2."""

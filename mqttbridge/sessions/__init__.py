@@ -1,0 +1,1 @@
+"""One task per broker connection: state machine, window, runner. Floor 3."""

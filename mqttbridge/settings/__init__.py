@@ -1,0 +1,1 @@
+"""The configuration: schema, the only YAML reader, secrets. Floor 1."""

@@ -1,0 +1,223 @@
+"""The configuration as frozen structs: names, types, ranges and defaults, and nothing else.
+
+This is the one place where a property is declared. The loader converts by these types, and the JSON Schema for
+editors is generated from them. Property names in the file are the camelCase of the names here, as ThingPark X IoT
+Flow spells them. `Meta.extra["kind"]` tells the loader how to read a string (a duration, a size, …).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from mqttbridge.settings.secret import Secret
+
+__all__ = [
+    "Configuration",
+    "Connection",
+    "Flow",
+    "Http",
+    "HttpSource",
+    "Journal",
+    "KeyMatcher",
+    "LinkSettings",
+    "Matcher",
+    "MqttSource",
+    "Protocol",
+    "ReconnectStrategy",
+    "Settings",
+    "Source",
+    "ThingMatcher",
+]
+
+SECOND = 1000
+HOUR = 3600 * SECOND
+
+Protocol = Literal["SSL", "WSS", "TCP"]
+ReconnectStrategy = Literal["CALM", "NORMAL", "AGGRESSIVE"]
+Format = Literal["thingpark"]
+
+
+def _duration(low: int, high: int, text: str) -> Meta:
+    """Milliseconds in the struct; in the file an integer (milliseconds) or a string such as `5s`."""
+    schema = {
+        "anyOf": [
+            {"type": "integer", "minimum": low, "maximum": high},
+            {"type": "string", "pattern": r"^\d+(ms|s|m|h|d)?$"},
+        ],
+    }
+    extra: dict[str, Any] = {"kind": "duration", "low": low, "high": high}
+    return Meta(description=text, extra=extra, extra_json_schema=schema)
+
+
+def _size(low: int, text: str) -> Meta:
+    """Bytes in the struct; in the file an integer (bytes) or a string such as `1GiB`."""
+    schema = {
+        "anyOf": [
+            {"type": "integer", "minimum": low},
+            {"type": "string", "pattern": r"^\d+(B|KiB|MiB|GiB|TiB)?$"},
+        ],
+    }
+    return Meta(description=text, extra={"kind": "size", "low": low}, extra_json_schema=schema)
+
+
+def _text(kind: str, text: str) -> Meta:
+    """A string that the checks look into: `kind` names the check."""
+    return Meta(description=text, extra={"kind": kind}, extra_json_schema={"minLength": 1})
+
+
+class Base(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """What all sections share: camelCase names, no unknown keys."""
+
+
+class LinkSettings(Base, frozen=True, kw_only=True):
+    """How to reach and enter a broker: shared by connections and MQTT sources."""
+
+    host_name: Annotated[str, _text("hostName", "host, or host:port; default port 8883 (SSL), 1883 (TCP), 443 (WSS)")]
+    protocol: Annotated[Protocol, Meta(description="SSL and WSS verify the broker's certificate, always")] = "SSL"
+    web_socket_path: Annotated[str, _text("webSocketPath", "WSS only: the path of the WebSocket")] = "/mqtt"
+    username: Annotated[str | None, Meta(description="user name, if the broker asks for one")] = None
+    password: Annotated[Secret | None, Meta(description="password; better as !credential or !file")] = None
+    trusted_ca_certificate: Annotated[
+        str | None,
+        _text("certificate", "PEM: the authorities to trust instead of the system's"),
+    ] = None
+    certificate: Annotated[str | None, _text("certificate", "PEM: the client certificate for mutual TLS")] = None
+    private_key: Annotated[Secret | None, _text("privateKey", "PEM, PKCS#8 or PKCS#1: key of `certificate`")] = None
+    connection_timeout: Annotated[
+        int,
+        _duration(1, 10 * SECOND, "DNS, TCP, TLS and CONNACK together"),
+    ] = 5 * SECOND
+    action_timeout: Annotated[int, _duration(1, 10 * SECOND, "how long an answer may take")] = SECOND
+    mqtt_version: Annotated[Literal["3.1.1", "5"], Meta(description="the MQTT version to speak")] = "3.1.1"
+    client_id: Annotated[str | None, _text("clientId", "default mqttbridge-<id>")] = None
+    keep_alive: Annotated[int, _duration(SECOND, 65535 * SECOND, "MQTT keep alive")] = 20 * SECOND
+    alpn: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...],
+        Meta(description="TLS only: protocol names to offer, such as x-amzn-mqtt-ca"),
+    ] = ()
+
+
+class Configuration(LinkSettings, frozen=True, kw_only=True):
+    """The `configuration` of a connection, as ThingPark names it."""
+
+    description: Annotated[str, Meta(description="free text")] = ""
+    uplink_topic_pattern: Annotated[
+        str,
+        _text("uplinkTopicPattern", "topic of every uplink, with {DevEUI} and other fields of the document"),
+    ] = "mqtt/things/{DevEUI}/uplink"
+    downlink_topic_pattern: Annotated[
+        str | None,
+        _text("downlinkTopicPattern", "where downlinks come from; it must lead back to the DevEUI"),
+    ] = None
+    downlink_enabled: Annotated[bool, Meta(description="false: no downlinks are taken")] = True
+    downlink_port: Annotated[int | None, Meta(ge=1, le=224, description="FPort of downlinks that name none")] = None
+    downlink_as_id: Annotated[str | None, Meta(description="AS_ID towards ThingPark")] = None
+    downlink_as_key: Annotated[Secret | None, _text("asKey", "AS key towards ThingPark: 32 hex digits")] = None
+    send_metadata: Annotated[
+        bool,
+        Meta(description="true: uplinks only, each without its DevEUI_uplink root"),
+    ] = False
+    send_raw_decoded_format: Annotated[
+        bool,
+        Meta(description="true: only the decoded `payload` field, where there is one"),
+    ] = False
+    uplink_time_validity: Annotated[
+        int,
+        _duration(SECOND, 3650 * 24 * HOUR, "uplinks older than this expire"),
+    ] = 72 * HOUR
+    reconnect_strategy: Annotated[ReconnectStrategy, Meta(description="how patient the reconnects are")] = "NORMAL"
+    qos: Annotated[int, Meta(ge=0, le=2, description="QoS of published uplinks")] = 1
+    retain: Annotated[bool, Meta(description="publish with the retain flag")] = False
+    max_inflight: Annotated[int, Meta(ge=1, le=65535, description="uplinks sent ahead of their PUBACK")] = 100
+    debug: Annotated[bool, Meta(description="true: a log line per uplink of this connection")] = False
+
+
+class Connection(Base, frozen=True, kw_only=True):
+    """One customer's broker."""
+
+    connector_id: Annotated[
+        Literal["actility-mqtt-iot", "mqtt"],
+        Meta(description="the connector type"),
+    ] = "actility-mqtt-iot"
+    name: Annotated[str, Meta(description="a name for people")] = ""
+    active: Annotated[bool, Meta(description="false: gets no uplinks and is not connected")] = True
+    configuration: Configuration
+
+
+class HttpSource(Base, frozen=True, kw_only=True, tag_field="transport", tag="http"):
+    """A network server that POSTs to /uplink/<id>."""
+
+    format: Annotated[Format, Meta(description="what its documents look like")] = "thingpark"
+    as_key: Annotated[Secret | None, _text("asKey", "set: the Token of every request is verified")] = None
+
+
+class MqttSource(LinkSettings, frozen=True, kw_only=True, tag_field="transport", tag="mqtt"):
+    """A network server that publishes to a broker."""
+
+    format: Annotated[Format, Meta(description="what its documents look like")] = "thingpark"
+    topics: Annotated[
+        tuple[Annotated[str, _text("topicFilter", "a topic filter")], ...],
+        Meta(min_length=1, description="topic filters to subscribe to"),
+    ]
+
+
+Source = HttpSource | MqttSource
+
+
+class ThingMatcher(Base, frozen=True, kw_only=True, tag_field="type", tag="thing"):
+    """Matches a device that has all these tags."""
+
+    tags: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(min_length=1, description="all of them (AND), in any case"),
+    ]
+
+
+class KeyMatcher(Base, frozen=True, kw_only=True, tag_field="type", tag="key"):
+    """Matches one device."""
+
+    key: Annotated[str, _text("deviceKey", "lora:<DevEUI>")]
+
+
+Matcher = ThingMatcher | KeyMatcher
+
+
+class Flow(Base, frozen=True, kw_only=True):
+    """Which uplinks go to which connections."""
+
+    name: Annotated[str, Meta(description="a name for people")] = ""
+    description: Annotated[str, Meta(description="free text")] = ""
+    matchers: Annotated[
+        tuple[Matcher, ...],
+        Meta(description="any of them (OR); none: every uplink matches"),
+    ] = ()
+    connections: Annotated[tuple[str, ...], Meta(min_length=1, description="ids of connections")]
+
+
+class Http(Base, frozen=True, kw_only=True):
+    """The daemon's one HTTP listener."""
+
+    listen: Annotated[str, _text("listen", "address:port")] = "127.0.0.1:8080"
+
+
+class Journal(Base, frozen=True, kw_only=True):
+    """The durable queue."""
+
+    max_size: Annotated[int, _size(1024 * 1024, "how large it may grow on disk")] = 1024**3
+    when_full: Annotated[
+        Literal["block", "drop-oldest"],
+        Meta(description="block: refuse new uplinks; drop-oldest: make room, and count what was dropped"),
+    ] = "block"
+
+
+class Settings(Base, frozen=True, kw_only=True):
+    """The whole file."""
+
+    state_directory: Annotated[str | None, _text("path", "default: $STATE_DIRECTORY, else `state` beside the file")] = None
+    http: Http = field(default_factory=Http)
+    journal: Journal = field(default_factory=Journal)
+    sources: dict[str, Source] = field(default_factory=dict)
+    flows: dict[str, Flow] = field(default_factory=dict)
+    connections: dict[str, Connection] = field(default_factory=dict)

@@ -1,0 +1,33 @@
+"""A string that does not show itself.
+
+Whatever prints, formats or reprs a `Secret` gets `*****`; only `reveal()` gives the text, and it is called where the
+text is used and nowhere else.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MASK", "Secret"]
+
+MASK = "*****"
+
+
+class Secret(str):
+    """A password, key or token, or any value that came by `!file`, `!env` or `!credential`."""
+
+    __slots__ = ()
+
+    def reveal(self) -> str:
+        """Give the text itself, as a plain string."""
+        return "".join(self)
+
+    def __repr__(self) -> str:
+        """Show the mask."""
+        return MASK
+
+    def __str__(self) -> str:
+        """Show the mask."""
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        """Show the mask."""
+        return format(MASK, spec)

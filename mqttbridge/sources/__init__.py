@@ -1,0 +1,1 @@
+"""Intake from network servers: HTTP and MQTT. Floor 3."""
