@@ -1,0 +1,64 @@
+"""From a queued uplink to what its connection publishes, or to why it is not published: pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mqttbridge.errors import DocumentError, TopicError
+from mqttbridge.formats.shape import shape
+from mqttbridge.model import Outcome, Queued, Settled
+from mqttbridge.mqtt.link import Publish
+from mqttbridge.topics import Pattern, compile_pattern
+
+if TYPE_CHECKING:
+    from mqttbridge.settings.schema import Configuration
+
+__all__ = ["Outgoing", "outgoing", "prepare"]
+
+PACKET_OVERHEAD = 16
+"""Bytes of a PUBLISH besides topic and payload: fixed header, lengths, packet identifier, properties, rounded up."""
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """What of a connection's configuration shapes its uplinks. `validity` in milliseconds."""
+
+    pattern: Pattern
+    validity: int
+    send_metadata: bool
+    send_raw_decoded: bool
+
+
+def outgoing(configuration: Configuration) -> Outgoing:
+    """Compile a configuration. Raises `PatternError`, which a checked configuration never does."""
+    return Outgoing(
+        pattern=compile_pattern(configuration.uplink_topic_pattern),
+        validity=configuration.uplink_time_validity,
+        send_metadata=configuration.send_metadata,
+        send_raw_decoded=configuration.send_raw_decoded_format,
+    )
+
+
+def prepare(queued: Queued, out: Outgoing, *, now: int, maximum_packet: int) -> Publish | Settled:
+    """Give the message to publish (its token is the seq), or how the uplink ends instead.
+
+    `now`: wall time in ms. `maximum_packet`: bytes, MQTT 5 section 3.2.2.3.6.
+    """
+    uplink = queued.uplink
+    if now - uplink.time > out.validity:
+        return Settled(queued.seq, Outcome.EXPIRED, "older than uplinkTimeValidity")
+
+    def document() -> dict[str, Any]:
+        return msgspec.json.decode(uplink.body, type=dict[str, Any])
+
+    try:
+        topic = out.pattern.render(uplink.dev_eui, document)
+        payload = shape(uplink, send_metadata=out.send_metadata, send_raw_decoded=out.send_raw_decoded)
+    except (TopicError, DocumentError) as error:
+        return Settled(queued.seq, Outcome.PARKED, str(error))
+    size = len(topic) + len(payload) + PACKET_OVERHEAD
+    if size > maximum_packet:
+        reason = f"{size} bytes, but the broker takes packets of at most {maximum_packet} bytes"
+        return Settled(queued.seq, Outcome.PARKED, reason)
+    return Publish(queued.seq, topic, payload)

@@ -1,0 +1,90 @@
+"""What a session has taken from the journal and not yet settled there: plain data, no asyncio, no I/O.
+
+Invariants:
+1. `sent - settled on disk <= size`: an uplink that the broker has may be repeated after a crash, so a place becomes
+   free only when the journal has committed the settlement. Duplicates are at most `size` a crash.
+2. `finished()` is the contiguous beginning: the journal is told of an uplink only after all before it.
+3. What was answered behind an unanswered one survives the loss of the link, and is not sent again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mqttbridge.model import Settled
+
+__all__ = ["Window"]
+
+UNSENT_ROOM = 500
+"""Uplinks that end without being sent (expired, parked) need no place in flight, but are bounded too."""
+
+
+class Window:
+    """The uplinks between the journal and the broker, in the order of the journal."""
+
+    def __init__(self, size: int) -> None:
+        """Allow `size` uplinks to be sent ahead (1..65535)."""
+        self._limit = size
+        self.size = size
+        self._order: deque[int] = deque()
+        self._ends: dict[int, Settled] = {}
+        self._sent: set[int] = set()
+        self._kept: dict[int, Settled] = {}
+        self.unanswered = 0
+
+    def open(self, receive_maximum: int) -> None:
+        """Begin with a new link: the broker's Receive Maximum bounds the window too (MQTT 5, section 3.2.2.3.3)."""
+        self.size = min(self._limit, receive_maximum)
+
+    @property
+    def room(self) -> int:
+        """How many more uplinks may be taken now."""
+        return min(self.size - len(self._sent), max(self.size, UNSENT_ROOM) - len(self._order))
+
+    def kept(self, seq: int) -> Settled | None:
+        """Give how this uplink ended on an earlier link, if it did."""
+        return self._kept.pop(seq, None) if self._kept else None
+
+    def send(self, seq: int) -> None:
+        """Take an uplink that is being sent."""
+        self._order.append(seq)
+        self._sent.add(seq)
+        self.unanswered += 1
+
+    def skip(self, end: Settled) -> None:
+        """Take an uplink that ends without being sent."""
+        self._order.append(end.seq)
+        self._ends[end.seq] = end
+
+    def answer(self, end: Settled) -> bool:
+        """Note how a sent uplink ended. False: it was not awaited."""
+        if end.seq not in self._sent or end.seq in self._ends:
+            return False
+        self._ends[end.seq] = end
+        self.unanswered -= 1
+        return True
+
+    def finished(self) -> list[Settled]:
+        """Give the ends of the contiguous beginning, to be settled."""
+        ends = self._ends
+        return [ends[seq] for seq in takewhile(ends.__contains__, self._order)]
+
+    def settled(self, ends: Sequence[Settled]) -> None:
+        """Let go of what the journal has committed: the beginning that `finished` gave."""
+        for end in ends:
+            self._order.popleft()
+            del self._ends[end.seq]
+            self._sent.discard(end.seq)
+
+    def interrupt(self) -> None:
+        """The link is gone: forget what was not answered; it will be read and sent again."""
+        self._kept.update(self._ends)
+        self._order.clear()
+        self._ends = {}
+        self._sent.clear()
+        self.unanswered = 0
