@@ -1,0 +1,237 @@
+"""Logging: structlog, one pipeline for our events and for what libraries say, with every secret masked.
+
+`configure` is called once by the command line, before anything is logged; everyone else calls `get_logger()` at
+module level and logs events by the names in `observe/events.py`: `log.info("connection.opened", connection=id)`.
+
+Must never: raise into the code that logs, show a secret, print a traceback unless the level is debug.
+Format (DESIGN section 8): readable lines on a terminal, otherwise one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json as stdlib_json
+import logging
+import os
+import sys
+import threading
+import traceback
+import weakref
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+import msgspec
+import structlog
+
+from mqttbridge.observe.redact import Redactor, describe
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from types import TracebackType
+
+    from structlog.typing import FilteringBoundLogger, Processor
+
+__all__ = ["Redactor", "configure", "get_logger", "install_excepthook"]
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+FIELDS = frozenset({"event", "connection", "source", "dev_eui", "fcnt", "topic", "reason", "logger", "error"})
+"""Names that are ours: left as they are even if somebody's password is `topic`."""
+FRAMES = 50
+CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {10: "\\n", 13: "\\r", 9: "\\t"}
+
+_loggers: weakref.WeakSet[Any] = weakref.WeakSet()
+_state = {"debug": False}
+
+
+def get_logger() -> FilteringBoundLogger:
+    """Give a logger. It may be taken before `configure`, and follows each later one."""
+    logger = structlog.get_logger()
+    _loggers.add(logger)
+    return cast("FilteringBoundLogger", logger)
+
+
+def configure(stream: TextIO, *, json: bool | None = None, level: str = "info", redactor: Redactor) -> None:
+    """Log to this stream from now on, from this level (debug, info, warning, error).
+
+    `json`: True for JSON lines, False for readable ones, None for what fits the stream. Colour: only on a terminal,
+    and not with NO_COLOR. Raises ValueError for another level.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"the log level {level!r} is none of {', '.join(LEVELS)}")
+    terminal = _is_terminal(stream)
+    as_json = not terminal if json is None else json
+    debug = level == "debug"
+    structlog.configure(
+        processors=[_exception_to_text(debug=debug), _redact(redactor), *_render(as_json=as_json, terminal=terminal)],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=_Writers(stream, as_json=as_json),
+        cache_logger_on_first_use=True,
+    )
+    for logger in _loggers:
+        # What a logger cached at its first use is from the configuration before.
+        logger.__dict__.pop("bind", None)
+    _state["debug"] = debug
+    _route_library_logs()
+
+
+def install_excepthook(redactor: Redactor) -> None:
+    """Have what nobody caught, in any thread, told in one sentence on stderr; with a traceback only at debug."""
+
+    def tell(where: str, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
+            return
+        text = f"mqttbridge: internal error{where}: {describe(error)}"
+        if _state["debug"]:
+            text += "\n" + "".join(traceback.format_exception(type(error), error, trace))
+        writer = _Writer(sys.stderr, as_json=False)
+        writer.msg(redactor.text(text).rstrip())
+
+    sys.excepthook = lambda _kind, error, trace: tell("", error, trace)
+    threading.excepthook = lambda args: tell(" in a thread", args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: tell(" while cleaning up", args.exc_value, args.exc_traceback)
+
+
+class _Writer:
+    """Writes lines. A stream that fails loses lines, and never hurts the program."""
+
+    def __init__(self, stream: TextIO, *, as_json: bool) -> None:
+        self._stream = stream
+        self._as_json = as_json
+        self._lock = threading.Lock()
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        try:
+            if not line.isascii() and not _is_utf8(self._stream):
+                line = self._to_ascii(line)
+            with self._lock:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+        except (OSError, ValueError):
+            # A closed pipe, a full disk, a closed file: there is nowhere to say so.
+            return
+
+    def _to_ascii(self, line: str) -> str:
+        if self._as_json:
+            return stdlib_json.dumps(stdlib_json.loads(line))
+        return line.encode("ascii", "backslashreplace").decode("ascii")
+
+    log = debug = info = warning = error = critical = msg
+
+
+class _Writers:
+    """What structlog asks for a writer; all loggers share one."""
+
+    def __init__(self, stream: TextIO, *, as_json: bool) -> None:
+        self._writer = _Writer(stream, as_json=as_json)
+
+    def __call__(self, *_: object) -> _Writer:
+        return self._writer
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    encoding = getattr(stream, "encoding", None)
+    try:
+        return encoding is None or codecs.lookup(encoding).name == "utf-8"
+    except LookupError:
+        return False
+
+
+def _exception_to_text(*, debug: bool) -> Processor:
+    """Turn `exc_info` into `error` (type and message) and, at debug alone, `exception` (the traceback)."""
+
+    def process(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        given = event.pop("exc_info", None)
+        if isinstance(given, tuple):
+            given = given[1] if len(given) > 1 else None
+        error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given else None
+        if error is not None:
+            event.setdefault("error", describe(error))
+            if debug:
+                event["exception"] = _traceback(error)
+        return event
+
+    return process
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error, limit=-FRAMES)).rstrip()
+    except Exception:  # noqa: BLE001 (a traceback prints foreign objects)
+        return describe(error)
+
+
+def _redact(redactor: Redactor) -> Processor:
+    """Make plain data without a secret of it. Names of events and fields that are ours stay readable."""
+    from mqttbridge.observe.events import EVENTS
+
+    def process(_logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        name = event.get("event")
+        plain: Any = redactor.plain(dict(event), keep=FIELDS)
+        if not isinstance(plain, dict):
+            plain = {"error": plain}
+        if type(name) is str and name in EVENTS:
+            plain["event"] = name
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {**dict.fromkeys(("timestamp", "level", "event")), **plain, "timestamp": now, "level": method}
+
+    return process
+
+
+def _render(*, as_json: bool, terminal: bool) -> list[Processor]:
+    """Give the processors that make a line of the plain data."""
+    if as_json:
+        encoder = msgspec.json.Encoder()
+        return [lambda _logger, _method, event: encoder.encode(event).decode()]
+    colors = terminal and not os.environ.get("NO_COLOR")
+    return [_escape_control, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=28, sort_keys=False)]
+
+
+def _escape_control(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep a foreign text from moving the cursor or beginning a line of its own; a traceback keeps its lines."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            lines = value.split("\n") if key == "exception" else [value]
+            event[key] = "\n".join(line.translate(CONTROL) for line in lines)
+    return event
+
+
+class _LibraryHandler(logging.Handler):
+    """Takes what libraries log through the standard library into the one pipeline, as `library.message`."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._log = get_logger()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record as an event."""
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 (a wrong format string of a library)
+            message = str(record.msg)
+        level = max(number for number in (*LEVELS.values(), logging.CRITICAL) if number <= record.levelno)
+        self._log.log(level, "library.message", logger=record.name, message=message, exc_info=record.exc_info)
+
+
+def _route_library_logs() -> None:
+    """Give the root logger our handler, in place of whatever would print by itself."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        # pytest's own are subclasses, and stay.
+        if type(handler) in {_LibraryHandler, logging.StreamHandler}:
+            root.removeHandler(handler)
+    root.addHandler(_LibraryHandler())
+    root.setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+    logging.captureWarnings(capture=True)
+    logging.raiseExceptions = False
