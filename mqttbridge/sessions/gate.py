@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import anyio
 
-from mqttbridge.clock import Clock
+if TYPE_CHECKING:
+    from mqttbridge.clock import Clock
 
 __all__ = ["ConnectGate"]
 

@@ -46,9 +46,14 @@ class Window:
         """How many more uplinks may be taken now."""
         return min(self.size - len(self._sent), max(self.size, UNSENT_ROOM) - len(self._order))
 
-    def kept(self, seq: int) -> Settled | None:
-        """Give how this uplink ended on an earlier link, if it did."""
-        return self._kept.pop(seq, None) if self._kept else None
+    def recall(self, seq: int) -> bool:
+        """Take an uplink that an earlier link had answered already. False: none had."""
+        end = self._kept.pop(seq, None)
+        if end is None:
+            return False
+        self.skip(end)
+        self._sent.add(seq)  # the broker has it: until it is settled it counts against invariant 1
+        return True
 
     def send(self, seq: int) -> None:
         """Take an uplink that is being sent."""
@@ -82,7 +87,7 @@ class Window:
             self._sent.discard(end.seq)
 
     def interrupt(self) -> None:
-        """The link is gone: forget what was not answered; it will be read and sent again."""
+        """Forget, the link being gone, what was not answered; it will be read and sent again."""
         self._kept.update(self._ends)
         self._order.clear()
         self._ends = {}

@@ -1,0 +1,31 @@
+"""What `control/` may see of the running parts: one narrow, read-only protocol. The daemon implements it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Health", "View"]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the daemon is. `reasons` (sentences) make it fail; `connections` counts them by state."""
+
+    reasons: tuple[str, ...]
+    connections: Mapping[str, int]
+
+
+class View(Protocol):
+    """The running daemon, from outside."""
+
+    def health(self) -> Health:
+        """Tell how it is, now. Cheap."""
+        ...
+
+    def metrics(self) -> tuple[bytes, str]:
+        """Give the Prometheus text and its content type."""
+        ...

@@ -1,0 +1,291 @@
+"""What a session does while its link is open: read the backlog, publish ahead, take answers, settle.
+
+Two loops, `deliver` and `settle`, run as tasks of the session for as long as the link lives; answers come by
+`acknowledged` in between. Per batch, never per uplink: a task, a timer, a commit.
+
+Must never count as delivered what the broker did not acknowledge, nor send more ahead than the window allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mqttbridge.errors import JournalError, LinkError, LinkTimeout
+from mqttbridge.model import Outcome, Queued, Settled
+from mqttbridge.mqtt.reasons import Verdict, puback_reason, puback_verdict
+from mqttbridge.observe.log import get_logger
+from mqttbridge.sessions.outgoing import Outgoing, prepare
+from mqttbridge.sessions.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.journal.protocol import Journal
+    from mqttbridge.mqtt.link import Ack, Grant, Link, Publish
+    from mqttbridge.observe.throttle import Throttle
+
+__all__ = ["Delivery"]
+
+log = get_logger()
+
+MAX_TRIES = 3
+"""So often a publish is repeated that the broker answered with a passing error, before it is parked."""
+HOLD_FIRST = 1.0
+HOLD_LONGEST = 60.0
+JOURNAL_RETRY = 1.0
+"""Seconds."""
+
+
+class Delivery:
+    """The uplinks of one connection on their way. Lives as long as its session, over many links."""
+
+    def __init__(
+        self,
+        connection: str,
+        out: Outgoing,
+        *,
+        window: int,
+        action_timeout: float,
+        journal: Journal,
+        clock: Clock,
+        throttle: Throttle,
+        debug: bool,
+    ) -> None:
+        """Prepare; `action_timeout` in seconds."""
+        self._connection = connection
+        self._out = out
+        self._journal = journal
+        self._clock = clock
+        self._throttle = throttle
+        self._action_timeout = action_timeout
+        self._tell = log.info if debug else log.debug
+        self._window = Window(window)
+        self._settled_to = 0
+        self._position = 0
+        self._ahead: deque[Queued] = deque()
+        self._flying: dict[int, tuple[Queued, Publish]] = {}
+        self._held: list[int] = []
+        self._hold = HOLD_FIRST
+        self._tries: dict[int, int] = {}
+        self._link: Link | None = None
+        self._grant: Grant | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._dead: asyncio.Future[LinkError] | None = None
+        self._news = asyncio.Event()
+        self._answers = asyncio.Event()
+        self._room = asyncio.Event()
+        self.delivered_at = clock.monotonic()
+        journal.watch(connection, self._news.set)
+
+    @property
+    def in_flight(self) -> int:
+        """Uplinks that the broker has not answered yet."""
+        return self._window.unanswered
+
+    def open(self, link: Link, grant: Grant, dead: asyncio.Future[LinkError]) -> None:
+        """Begin with a new link. `dead` is given the error when no answer comes in time."""
+        self._link, self._grant, self._dead = link, grant, dead
+        self._window.open(grant.receive_maximum)
+        self._position = self._settled_to
+        self.delivered_at = self._clock.monotonic()
+
+    def interrupt(self) -> None:
+        """Forget the link that is gone. What was not answered is read and sent again on the next one."""
+        self._link = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._window.interrupt()
+        self._ahead.clear()
+        self._flying.clear()
+        self._held.clear()
+
+    # -- the two loops -------------------------------------------------------------------------------------------
+
+    async def deliver(self) -> None:
+        """Publish what is queued, as far ahead as the window allows, until cancelled."""
+        while True:
+            if self._held:
+                await self._repeat_held()
+            elif not self._ahead and not await self._read():
+                await self._news.wait()
+            elif self._window.room <= 0:
+                self._room.clear()
+                await self._room.wait()
+            else:
+                self._send()
+
+    async def settle(self) -> None:
+        """Tell the journal what ended, in batches, until cancelled."""
+        while True:
+            self._answers.clear()
+            finished = self._window.finished()
+            if not finished:
+                await self._answers.wait()
+                continue
+            try:
+                await self.settle_now(finished)
+            except JournalError:
+                # The journal says so itself, in the log and in health; nothing is lost by waiting.
+                await asyncio.sleep(JOURNAL_RETRY)
+
+    async def settle_now(self, finished: list[Settled] | None = None) -> None:
+        """Settle what is finished. Raises `JournalError`: it stays to be settled."""
+        ends = self._window.finished() if finished is None else finished
+        if not ends:
+            return
+        await self._journal.settle(self._connection, ends)
+        self._settled_to = ends[-1].seq
+        self._window.settled(ends)
+        self._room.set()
+
+    async def drained(self) -> None:
+        """Wait until nothing is in flight."""
+        while self._window.unanswered:
+            self._room.clear()
+            await self._room.wait()
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> bool:
+        self._news.clear()
+        try:
+            batch = await self._journal.read(self._connection, self._position, self._window.size)
+        except JournalError:
+            await asyncio.sleep(JOURNAL_RETRY)
+            return True
+        if batch:
+            self._position = batch[-1].seq
+            self._ahead.extend(batch)
+        return bool(batch)
+
+    def _send(self) -> None:
+        """Move uplinks from the backlog into the window, and to the broker."""
+        link, grant = self._link, self._grant
+        if link is None or grant is None:
+            return
+        now = self._clock.now()
+        batch: list[Publish] = []
+        room = self._window.room
+        while self._ahead and room > 0:
+            queued = self._ahead.popleft()
+            room -= 1
+            if self._window.recall(queued.seq):
+                self._answers.set()
+                continue
+            ready = prepare(queued, self._out, now=now, maximum_packet=grant.maximum_packet_size)
+            if isinstance(ready, Settled):
+                self._window.skip(ready)
+                self._told_end(queued, ready)
+                self._answers.set()
+                continue
+            self._window.send(queued.seq)
+            self._flying[queued.seq] = (queued, ready)
+            batch.append(ready)
+        self._publish(link, batch)
+
+    def _publish(self, link: Link, batch: list[Publish]) -> None:
+        if not batch:
+            return
+        if self._timer is None:
+            self._arm(self._action_timeout)
+        link.publish(batch)
+
+    async def _repeat_held(self) -> None:
+        """Send again, after a pause, what the broker put off."""
+        await asyncio.sleep(self._hold)
+        self._hold = min(self._hold * 2, HOLD_LONGEST)
+        held, self._held = sorted(self._held), []
+        if self._link is not None:
+            self._publish(self._link, [self._flying[seq][1] for seq in held])
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def acknowledged(self, acks: Sequence[Ack]) -> None:
+        """Take the broker's answers."""
+        self._deadline = self._clock.monotonic() + self._action_timeout
+        for ack in acks:
+            flight = self._flying.get(ack.token)
+            if flight is None:
+                continue
+            verdict = puback_verdict(ack.code)
+            if verdict is Verdict.DELIVERED:
+                self._end(flight[0], Settled(ack.token, Outcome.DELIVERED), flight[1].topic)
+            elif verdict is Verdict.PARK:
+                self._refused(flight[0], flight[1], puback_reason(ack.code))
+            else:
+                self._put_off(flight[0], flight[1], ack.code, counted=verdict is Verdict.RETRY)
+        self._answers.set()
+        self._room.set()
+
+    def _end(self, queued: Queued, end: Settled, topic: str) -> None:
+        del self._flying[queued.seq]
+        self._tries.pop(queued.seq, None)
+        self._window.answer(end)
+        if end.outcome is Outcome.DELIVERED:
+            self._hold = HOLD_FIRST
+            self.delivered_at = self._clock.monotonic()
+            uplink = queued.uplink
+            self._tell(
+                "uplink.delivered", connection=self._connection, dev_eui=uplink.dev_eui, fcnt=uplink.fcnt, topic=topic
+            )
+        else:
+            self._told_end(queued, end)
+
+    def _refused(self, queued: Queued, publish: Publish, why: str) -> None:
+        reason = f"the broker refuses topic {publish.topic}: {why}"
+        self._end(queued, Settled(queued.seq, Outcome.PARKED, reason), publish.topic)
+
+    def _put_off(self, queued: Queued, publish: Publish, code: int, *, counted: bool) -> None:
+        """Hold for a while what the broker did not want now. An error that it repeats parks the uplink."""
+        tries = self._tries.get(queued.seq, 0) + counted
+        if tries >= MAX_TRIES:
+            self._refused(queued, publish, puback_reason(code))
+            return
+        self._tries[queued.seq] = tries
+        self._held.append(queued.seq)
+        self._news.set()
+        if (left_out := self._throttle.due((self._connection, "throttled", code))) is not None:
+            log.warning(
+                "connection.throttled",
+                connection=self._connection,
+                reason=puback_reason(code),
+                retry_in=self._hold,
+                left_out=left_out,
+            )
+
+    def _told_end(self, queued: Queued, end: Settled) -> None:
+        name = "uplink.expired" if end.outcome is Outcome.EXPIRED else "uplink.parked"
+        left_out = self._throttle.due((self._connection, name))
+        tell = log.debug if left_out is None else log.warning
+        uplink = queued.uplink
+        tell(
+            name,
+            connection=self._connection,
+            dev_eui=uplink.dev_eui,
+            fcnt=uplink.fcnt,
+            reason=end.reason,
+            left_out=left_out or 0,
+        )
+
+    # -- the action timeout --------------------------------------------------------------------------------------
+
+    def _arm(self, delay: float) -> None:
+        self._deadline = self._clock.monotonic() + delay
+        self._timer = asyncio.get_running_loop().call_later(delay, self._check)
+
+    def _check(self) -> None:
+        """Find out whether an answer is overdue. There is one timer a session."""
+        self._timer = None
+        if self._window.unanswered <= len(self._held):
+            return
+        left = self._deadline - self._clock.monotonic()
+        if left > 0:
+            self._timer = asyncio.get_running_loop().call_later(left, self._check)
+        elif self._dead is not None and not self._dead.done():
+            waited = round(self._action_timeout * 1000)
+            self._dead.set_result(LinkTimeout(f"the broker acknowledged nothing for {waited} ms (actionTimeout)"))

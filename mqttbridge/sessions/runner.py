@@ -1,0 +1,295 @@
+"""One broker connection, for as long as the daemon runs: performs what `machine.step` decides.
+
+Everything that can block (DNS, TCP, TLS, CONNACK, a dead broker) has a time limit and can be interrupted by `stop`.
+A session never harms another: whatever goes wrong here, even a bug, becomes a lost link and a retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mqttbridge.errors import JournalError, LinkError, LoginRefused
+from mqttbridge.mqtt.backoff import HEALTHY_AFTER
+from mqttbridge.mqtt.client import link_options, open_link
+from mqttbridge.mqtt.link import Grant
+from mqttbridge.observe.log import get_logger
+from mqttbridge.sessions import machine
+from mqttbridge.sessions.delivery import Delivery
+from mqttbridge.sessions.outgoing import outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.journal.protocol import Journal
+    from mqttbridge.mqtt.link import Ack, Link, Received
+    from mqttbridge.observe.throttle import Throttle
+    from mqttbridge.sessions.gate import ConnectGate
+    from mqttbridge.sessions.machine import State
+    from mqttbridge.settings.schema import Connection
+
+__all__ = ["BrokerSession", "SessionStatus"]
+
+log = get_logger()
+
+DRAIN_FOR = 5.0
+"""Seconds that publishes in flight get at the end."""
+STARVED_AFTER = 3600.0
+STARVED_CHECK = 60.0
+SESSION_TAKEN_OVER = 0x8E
+
+
+class SessionStatus(msgspec.Struct, frozen=True):
+    """A session from outside. `since` and `retry_at` in monotonic seconds."""
+
+    state: State
+    since: float
+    why: str
+    retry_at: float | None
+    in_flight: int
+
+
+class BrokerSession:
+    """The session of one connection. `run` it as a task, `stop` it once."""
+
+    def __init__(
+        self,
+        connection: str,
+        settings: Connection,
+        *,
+        journal: Journal,
+        gate: ConnectGate,
+        clock: Clock,
+        random: Callable[[], float],
+        throttle: Throttle,
+    ) -> None:
+        """Prepare; nothing happens before `run`."""
+        configuration = settings.configuration
+        client_id = configuration.client_id or f"mqttbridge-{connection}"
+        self.connection = connection
+        self._configuration = configuration
+        self._journal = journal
+        self._gate = gate
+        self._clock = clock
+        self._random = random
+        self._policy = machine.Policy(configuration.reconnect_strategy, client_id)
+        self._options = link_options(
+            configuration,
+            client_id=client_id,
+            clean=True,
+            qos=configuration.qos,
+            retain=configuration.retain,
+        )
+        self._delivery = Delivery(
+            connection,
+            outgoing(configuration),
+            window=configuration.max_inflight,
+            action_timeout=configuration.action_timeout / 1000,
+            journal=journal,
+            clock=clock,
+            throttle=throttle,
+            debug=configuration.debug,
+        )
+        self._machine = machine.Session(since=clock.monotonic())
+        self._stopping = asyncio.Event()
+        self._link: Link | None = None
+        self._grant = Grant()
+        self._dead: asyncio.Future[LinkError] | None = None
+        self._work: list[asyncio.Task[None]] = []
+
+    def status(self) -> SessionStatus:
+        """Tell how it is."""
+        now = self._machine
+        return SessionStatus(now.state, now.since, now.why, now.retry_at, self._delivery.in_flight)
+
+    def stop(self) -> None:
+        """Ask it to end: what is in flight gets some seconds, then `run` returns."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Live until stopped."""
+        event: machine.Event = machine.Started(self._now())
+        try:
+            while True:
+                self._machine, said, action = machine.step(self._machine, event, self._policy)
+                for line in said:
+                    self._announce(line)
+                if isinstance(action, machine.End):
+                    return
+                event = await self._perform(action)
+        finally:
+            await self._close()
+
+    def _now(self) -> float:
+        return self._clock.monotonic()
+
+    def _announce(self, line: machine.Announcement) -> None:
+        fields: dict[str, Any] = {"connection": self.connection, **line.fields}
+        getattr(log, line.level)(line.event, **fields)
+
+    # -- performing ----------------------------------------------------------------------------------------------
+
+    async def _perform(self, action: machine.Action) -> machine.Event:
+        """Do one action, and tell what came of it. A stop request interrupts all but the ending."""
+        match action:
+            case machine.Dial():
+                return await self._unless_stopped(self._dial())
+            case machine.Login():
+                return await self._unless_stopped(self._login())
+            case machine.Serve():
+                return await self._unless_stopped(self._serve())
+            case machine.Wait(delay=delay):
+                await self._close()
+                return await self._unless_stopped(self._wait(delay))
+            case machine.Drain():
+                await self._drain()
+                return machine.Drained(self._now())
+            case _:
+                await self._close()
+                return machine.Drained(self._now())
+
+    async def _unless_stopped(self, doing: Coroutine[Any, Any, machine.Event]) -> machine.Event:
+        """Run it, but let a stop request cancel it."""
+        task = asyncio.ensure_future(doing)
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if self._stopping.is_set():
+                return machine.StopRequested(self._now())
+            return task.result()
+        except Exception as error:  # a bug in one session must not end the others
+            log.exception("session.crashed", connection=self.connection)
+            return self._failed(f"internal error ({type(error).__name__}); please report it")
+        finally:
+            for pending in (task, stop):
+                pending.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
+
+    def _failed(self, reason: str, *, refused: bool = False) -> machine.Failed:
+        return machine.Failed(self._now(), self._random(), reason, refused)
+
+    async def _dial(self) -> machine.Event:
+        await self._gate.turn()
+        self._dead = asyncio.get_running_loop().create_future()
+        self._connect_by = self._now() + self._configuration.connection_timeout / 1000
+        self._link = open_link(self._options, self)
+        return await self._within_timeout(self._link.connect(), "the network connection") or machine.Dialled(
+            self._now()
+        )
+
+    async def _login(self) -> machine.Event:
+        async def login(link: Link) -> None:
+            self._grant = await link.login()
+
+        if self._link is None or self._dead is None:
+            return self._failed("the link is gone")
+        failed = await self._within_timeout(login(self._link), "the broker's CONNACK")
+        if failed is not None:
+            return failed
+        self._delivery.open(self._link, self._grant, self._dead)
+        self._work = [asyncio.ensure_future(loop) for loop in (self._delivery.deliver(), self._delivery.settle())]
+        return machine.Granted(self._now())
+
+    async def _within_timeout(self, doing: Coroutine[Any, Any, None], what: str) -> machine.Failed | None:
+        """Do a step of connecting in what is left of `connectionTimeout`. Gives how it failed, or None."""
+        try:
+            async with asyncio.timeout(max(0.0, self._connect_by - self._now())):
+                await doing
+        except LoginRefused as error:
+            return self._failed(str(error), refused=True)
+        except LinkError as error:
+            return self._failed(str(error))
+        except TimeoutError:
+            limit = self._configuration.connection_timeout
+            return self._failed(f"{what} did not come within {limit} ms (connectionTimeout)")
+        return None
+
+    async def _serve(self) -> machine.Event:
+        """Wait for what ends or changes an open link."""
+        if self._dead is None:
+            return self._failed("the link is gone")
+        while True:
+            steady_in = self._machine.since + HEALTHY_AFTER - self._now()
+            limit = steady_in if self._unsteady() and steady_in > 0 else STARVED_CHECK
+            await asyncio.wait((self._dead, *self._work), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if self._dead.done():
+                error = self._dead.result()
+                return machine.Lost(self._now(), self._random(), str(error), error.code == SESSION_TAKEN_OVER)
+            for task in self._work:
+                if task.done():
+                    task.result()
+            if self._unsteady() and self._now() - self._machine.since >= HEALTHY_AFTER:
+                return machine.Steady(self._now())
+            if self._starved():
+                return machine.Starved(self._now())
+
+    def _unsteady(self) -> bool:
+        """Tell whether there is an episode of failures to forget."""
+        return self._machine.attempts > 0
+
+    def _starved(self) -> bool:
+        if self._configuration.reconnect_strategy != "AGGRESSIVE":
+            return False
+        counts = self._journal.counts().get(self.connection)
+        queued = counts is not None and counts.queued > 0
+        return queued and self._now() - self._delivery.delivered_at > STARVED_AFTER
+
+    async def _wait(self, delay: float | None) -> machine.Event:
+        if delay is None:
+            await asyncio.get_running_loop().create_future()
+        else:
+            await asyncio.sleep(delay)
+        return machine.Due(self._now())
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """Send nothing new; let what is in flight be answered and settled; close."""
+        if self._work:
+            await _cancel(self._work[:1])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_FOR):
+                dead = self._dead
+                drained = asyncio.ensure_future(self._delivery.drained())
+                await asyncio.wait((drained, dead) if dead else (drained,), return_when=asyncio.FIRST_COMPLETED)
+        await self._close()
+
+    async def _close(self) -> None:
+        """Let go of the link, and settle what it still brought."""
+        link, self._link = self._link, None
+        work, self._work = self._work, []
+        await _cancel(work)
+        if link is None:
+            return
+        await link.close()
+        try:
+            await self._delivery.settle_now()
+        except JournalError:
+            log.debug("connection.unsettled", connection=self.connection)
+        self._delivery.interrupt()
+
+    # -- the link's listener -------------------------------------------------------------------------------------
+
+    def acknowledged(self, acks: Sequence[Ack]) -> None:
+        """Pass the broker's answers on."""
+        self._delivery.acknowledged(acks)
+
+    def received(self, messages: Sequence[Received]) -> None:
+        """Answer messages that we did not ask for: downlinks are not taken in this version."""
+        if self._link is not None:
+            self._link.acknowledge(messages)
+
+    def lost(self, error: LinkError) -> None:
+        """Note that the link ended by itself."""
+        if self._dead is not None and not self._dead.done():
+            self._dead.set_result(error)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

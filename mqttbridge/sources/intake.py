@@ -1,0 +1,84 @@
+"""The one way in: parsed uplinks are routed and stored, whatever brought them.
+
+Both sources call `accept`, and tell their network server "taken" only after it has returned. It never waits for a
+customer's broker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mqttbridge.model import Entry
+from mqttbridge.observe.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.errors import MqttBridgeError
+    from mqttbridge.journal.protocol import Journal
+    from mqttbridge.model import Uplink
+    from mqttbridge.observe.metrics import Metrics
+    from mqttbridge.observe.throttle import Throttle
+    from mqttbridge.routing import Router
+
+__all__ = ["Intake"]
+
+log = get_logger()
+
+
+class Intake:
+    """Routes and stores. Shared by all sources."""
+
+    def __init__(self, journal: Journal, router: Router, *, clock: Clock, metrics: Metrics, throttle: Throttle) -> None:
+        """Take what it works with."""
+        self._journal = journal
+        self._router = router
+        self._metrics = metrics
+        self._throttle = throttle
+        self._clock = clock
+        self.last_uplink: dict[str, int] = {}
+        """When each source last brought an uplink (ms)."""
+
+    def now(self) -> int:
+        """Give the time of reception, in ms."""
+        return self._clock.now()
+
+    async def accept(self, source: str, uplinks: Sequence[Uplink]) -> None:
+        """Store all of them durably, or raise `JournalError` and store none."""
+        route = self._router.route
+        entries: list[Entry] = []
+        unrouted: list[Uplink] = []
+        for uplink in uplinks:
+            connections = route(uplink)
+            if connections:
+                entries.append(Entry(uplink, connections))
+            else:
+                unrouted.append(uplink)
+        if entries:
+            await self._journal.append(entries)
+        self._metrics.accepted(source, len(uplinks))
+        if uplinks:
+            self.last_uplink[source] = uplinks[-1].received
+        if unrouted:
+            self._metrics.unrouted(source, len(unrouted))
+            for uplink in unrouted:
+                self._tell_unrouted(uplink)
+
+    def _tell_unrouted(self, uplink: Uplink) -> None:
+        left_out = self._throttle.due((uplink.source, "uplink.unrouted"))
+        (log.debug if left_out is None else log.warning)(
+            "uplink.unrouted",
+            source=uplink.source,
+            dev_eui=uplink.dev_eui,
+            fcnt=uplink.fcnt,
+            reason="no active connection gets this uplink: no flow matches it, or none is configured",
+            left_out=left_out or 0,
+        )
+
+    def rejected(self, source: str, kind: str, error: MqttBridgeError | str) -> None:
+        """Count and tell what was not taken. `kind` is one of a small fixed set, for the metrics."""
+        self._metrics.rejected(source, kind)
+        left_out = self._throttle.due((source, "uplink.rejected", kind))
+        tell = log.debug if left_out is None else log.warning
+        tell("uplink.rejected", source=source, kind=kind, reason=str(error), left_out=left_out or 0)

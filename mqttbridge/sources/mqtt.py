@@ -1,0 +1,215 @@
+"""Uplinks from a network server's MQTT broker, over a persistent session.
+
+The broker gets its PUBACK only after our commit; until then it keeps the message, over our crash as well. A message
+that is no uplink is acknowledged, counted and told, so that it does not come again for ever. When the journal takes
+nothing, nothing is acknowledged, and reading pauses: the queue is then the broker's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mqttbridge.errors import BrokerRefused, DocumentError, JournalError, LinkError, LinkLost, LinkTimeout
+from mqttbridge.formats import FORMATS
+from mqttbridge.mqtt.backoff import HEALTHY_AFTER, JITTER_HIGH, jitter
+from mqttbridge.mqtt.client import link_options, open_link
+from mqttbridge.mqtt.link import REFUSED, Link
+from mqttbridge.mqtt.reasons import suback_reason
+from mqttbridge.observe.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.model import Uplink
+    from mqttbridge.mqtt.link import Ack, Received
+    from mqttbridge.settings.schema import MqttSource
+    from mqttbridge.sources.intake import Intake
+
+__all__ = ["MqttIntake", "SourceStatus"]
+
+log = get_logger()
+
+BATCH = 1000
+"""Messages that are committed together, at most."""
+PAUSE_AT = 4000
+RESUME_AT = 1000
+"""Messages in the buffer: from here on reading pauses, and goes on again."""
+JOURNAL_RETRY = 1.0
+SUMMARY_EVERY = 600.0
+"""Seconds."""
+
+
+class SourceStatus(msgspec.Struct, frozen=True):
+    """A source from outside. `why` is a sentence, empty while it is open; `since` in monotonic seconds."""
+
+    open: bool
+    since: float
+    why: str
+
+
+class MqttIntake:
+    """One source. `run` it as a task; cancelling ends it after what it is committing."""
+
+    def __init__(
+        self,
+        source: str,
+        settings: MqttSource,
+        intake: Intake,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        """Prepare; nothing happens before `run`."""
+        self._source = source
+        self._settings = settings
+        self._intake = intake
+        self._clock = clock
+        self._random = random
+        self._parse = FORMATS[settings.format].parse
+        client_id = settings.client_id or f"mqttbridge-source-{source}"
+        self._options = link_options(settings, client_id=client_id, clean=False, qos=1, retain=False)
+        self._link: Link | None = None
+        self._dead: asyncio.Future[LinkError] | None = None
+        self._buffer: deque[Received] = deque()
+        self._came = asyncio.Event()
+        self._status = SourceStatus(open=False, since=clock.monotonic(), why="not connected yet")
+        self._failures = 0
+        self._told_at = 0.0
+
+    def status(self) -> SourceStatus:
+        """Tell how it is."""
+        return self._status
+
+    async def run(self) -> None:
+        """Connect, take uplinks, reconnect, until cancelled."""
+        delay = 0.0
+        consumer = asyncio.ensure_future(self._consume())
+        try:
+            while True:
+                opened = self._clock.monotonic()
+                error = await self._live(consumer)
+                healthy = self._status.open and self._clock.monotonic() - opened >= HEALTHY_AFTER
+                if healthy:
+                    self._failures, delay = 0, 0.0
+                delay = 0.0 if healthy else jitter(delay, self._random())
+                self._failed(error, delay)
+                await asyncio.sleep(delay)
+        finally:
+            consumer.cancel()
+            await asyncio.gather(consumer, return_exceptions=True)
+
+    async def _live(self, consumer: asyncio.Task[None]) -> LinkError:
+        """Live through one link; gives why it ended."""
+        self._dead = asyncio.get_running_loop().create_future()
+        self._link = link = open_link(self._options, self)
+        try:
+            limit = self._settings.connection_timeout
+            try:
+                async with asyncio.timeout(limit / 1000):
+                    await link.connect()
+                    await link.login()
+            except TimeoutError:
+                return LinkTimeout(f"no connection within {limit} ms (connectionTimeout)")
+            await self._subscribe(link)
+            self._opened()
+            await asyncio.wait((self._dead, consumer), return_when=asyncio.FIRST_COMPLETED)
+            if consumer.done():
+                consumer.result()
+            return self._dead.result() if self._dead.done() else LinkLost("the source is ending")
+        except LinkError as error:
+            return error
+        finally:
+            self._link = None
+            await link.close()
+            # What was not acknowledged comes again; QoS 0 does not, and is still taken.
+            self._buffer = deque(message for message in self._buffer if message.qos == 0)
+
+    async def _subscribe(self, link: Link) -> None:
+        try:
+            async with asyncio.timeout(self._settings.action_timeout / 1000):
+                codes = await link.subscribe(self._settings.topics, 1)
+        except TimeoutError as error:
+            limit = self._settings.action_timeout
+            raise LinkTimeout(f"no SUBACK within {limit} ms (actionTimeout)") from error
+        for topic, code in zip(self._settings.topics, codes, strict=True):
+            if code >= REFUSED:
+                raise BrokerRefused(f"the broker refuses the subscription to {topic}: {suback_reason(code)}", code=code)
+
+    # -- what the log says -----------------------------------------------------------------------------------------
+
+    def _opened(self) -> None:
+        self._status = SourceStatus(open=True, since=self._clock.monotonic(), why="")
+        if self._failures <= 1:
+            log.info("source.opened", source=self._source, topics=list(self._settings.topics))
+
+    def _failed(self, error: LinkError, retry_in: float) -> None:
+        now = self._clock.monotonic()
+        event = "source.lost" if self._status.open else "source.failed"
+        self._status = SourceStatus(open=False, since=now, why=str(error))
+        self._failures += 1
+        if self._failures > 1:
+            if now - self._told_at < SUMMARY_EVERY:
+                return
+            event = "source.still_failing"
+        self._told_at = now
+        attempts = self._failures
+        log.warning(event, source=self._source, reason=str(error), retry_in=round(retry_in, 1), attempts=attempts)
+
+    # -- taking uplinks --------------------------------------------------------------------------------------------
+
+    async def _consume(self) -> None:
+        """Commit what comes, batch by batch, and acknowledge it."""
+        while True:
+            if not self._buffer:
+                self._came.clear()
+                await self._came.wait()
+            link = self._link
+            batch = [self._buffer.popleft() for _ in range(min(BATCH, len(self._buffer)))]
+            if len(self._buffer) <= RESUME_AT and link is not None:
+                link.resume()
+            uplinks = self._parsed(batch)
+            while True:
+                try:
+                    await self._intake.accept(self._source, uplinks)
+                    break
+                except JournalError as error:
+                    self._intake.rejected(self._source, "journal_failed", error)
+                    await asyncio.sleep(JOURNAL_RETRY)
+            if link is not None and link is self._link:
+                link.acknowledge(batch)
+
+    def _parsed(self, batch: Sequence[Received]) -> list[Uplink]:
+        received = self._intake.now()
+        uplinks: list[Uplink] = []
+        for message in batch:
+            if message.retain:
+                # What a broker kept from before we subscribed is old news, and comes again at every connect.
+                self._intake.rejected(self._source, "retained", f"a retained message on {message.topic!r}")
+                continue
+            try:
+                uplinks.append(self._parse(message.payload, source=self._source, received=received))
+            except DocumentError as error:
+                self._intake.rejected(self._source, "document", f"on topic {message.topic!r}: {error}")
+        return uplinks
+
+    # -- the link's listener ---------------------------------------------------------------------------------------
+
+    def received(self, messages: Sequence[Received]) -> None:
+        """Take messages from the link; too many at once pause it."""
+        self._buffer.extend(messages)
+        if len(self._buffer) >= PAUSE_AT and self._link is not None:
+            self._link.pause()
+        self._came.set()
+
+    def acknowledged(self, acks: Sequence[Ack]) -> None:
+        """Nothing is published here."""
+
+    def lost(self, error: LinkError) -> None:
+        """Note that the link ended by itself."""
+        if self._dead is not None and not self._dead.done():
+            self._dead.set_result(error)
