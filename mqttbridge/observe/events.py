@@ -28,4 +28,211 @@ class Event(msgspec.Struct, frozen=True):
     then: str
 
 
-EVENTS: Mapping[str, Event] = MappingProxyType({})
+EVENTS: Mapping[str, Event] = MappingProxyType(
+    {
+        "daemon.started": Event(
+            "info",
+            ("version", "state_directory", "connections", "sources"),
+            "Everything is built and running.",
+            "Nothing to do.",
+        ),
+        "daemon.stopping": Event(
+            "info",
+            ("signal",),
+            "The daemon was asked to stop.",
+            "It settles what was acknowledged, closes its links and the journal; uplinks still queued are "
+            "kept on disk.",
+        ),
+        "daemon.stopped": Event(
+            "info",
+            (),
+            "Everything is closed.",
+            "Queued uplinks are delivered after the next start.",
+        ),
+        "daemon.reloaded": Event(
+            "info",
+            ("added", "changed", "removed", "kept"),
+            "A new configuration is in force.",
+            "Connections that did not change kept their links.",
+        ),
+        "config.rejected": Event(
+            "error",
+            ("error", "problems"),
+            "The configuration has errors, and none of it was taken.",
+            "A running daemon goes on with the one before; correct what is named and reload.",
+        ),
+        "config.warning": Event(
+            "warning",
+            ("reason", "path"),
+            "The configuration works, but probably not as it was meant.",
+            "Read the reason.",
+        ),
+        "http.listening": Event(
+            "info",
+            ("address",),
+            "The HTTP listener takes requests.",
+            "Nothing to do.",
+        ),
+        "source.opened": Event(
+            "info",
+            ("source",),
+            "An MQTT source is connected and subscribed.",
+            "Nothing to do.",
+        ),
+        "source.failed": Event(
+            "warning",
+            ("source", "reason", "retry_in"),
+            "An MQTT source could not be connected, for the first time in a row.",
+            "It is tried again by itself; uplinks wait at the source's broker, if it keeps a session.",
+        ),
+        "source.still_failing": Event(
+            "warning",
+            ("source", "reason", "attempts", "since", "retry_in"),
+            "An MQTT source has failed again and again; one line stands for many attempts.",
+            "Check the broker, the network and the credentials of the source.",
+        ),
+        "source.lost": Event(
+            "warning",
+            ("source", "reason"),
+            "An MQTT source that was connected lost its link.",
+            "It is connected again by itself; uplinks that were not acknowledged are sent again by the broker.",
+        ),
+        "uplink.accepted": Event(
+            "debug",
+            ("source", "dev_eui", "fcnt", "connections"),
+            "An uplink is on disk, and the source was told so.",
+            "It is delivered to each connection named.",
+        ),
+        "uplink.rejected": Event(
+            "warning",
+            ("source", "reason", "count", "since"),
+            "A source sent something that is not taken: no uplink, a wrong Token, too large; one line stands for many.",
+            "The source was told; nothing was stored.",
+        ),
+        "uplink.unrouted": Event(
+            "debug",
+            ("source", "dev_eui", "fcnt"),
+            "No flow leads this uplink to an active connection.",
+            "It is counted and not kept; add a flow, or activate a connection.",
+        ),
+        "uplink.published": Event(
+            "debug",
+            ("connection", "dev_eui", "fcnt", "topic"),
+            "An uplink was handed to the link.",
+            "It is settled when the broker acknowledges it.",
+        ),
+        "uplink.delivered": Event(
+            "debug",
+            ("connection", "dev_eui", "fcnt", "topic"),
+            "The broker acknowledged an uplink.",
+            "Nothing to do.",
+        ),
+        "uplink.expired": Event(
+            "warning",
+            ("connection", "dev_eui", "fcnt", "reason", "count"),
+            "An uplink grew older than uplinkTimeValidity before it could be sent; one line stands for a batch.",
+            "It is counted as expired and not sent.",
+        ),
+        "uplink.parked": Event(
+            "warning",
+            ("connection", "dev_eui", "fcnt", "topic", "reason", "count"),
+            "An uplink cannot be delivered, now or later: no topic can be made of it, or the broker refuses it.",
+            "It is kept aside with its reason and does not hold up the others; correct the pattern or the "
+            "broker's rules.",
+        ),
+        "uplink.dropped": Event(
+            "error",
+            ("connection", "count", "reason"),
+            "The journal was full, and the oldest uplinks made room (whenFull: drop-oldest), or their "
+            "connection was removed.",
+            "They are counted as dropped and gone; enlarge journal.maxSize or repair the connection that "
+            "holds the backlog.",
+        ),
+        "connection.opening": Event(
+            "debug",
+            ("connection", "address", "attempt"),
+            "A connection begins to connect.",
+            "Nothing to do.",
+        ),
+        "connection.opened": Event(
+            "info",
+            ("connection", "attempts", "queued"),
+            "A connection is open, and uplinks flow.",
+            "Nothing to do.",
+        ),
+        "connection.failed": Event(
+            "warning",
+            ("connection", "reason", "retry_in"),
+            "A connection could not be made, for the first time in a row.",
+            "It is tried again by itself; its uplinks are queued.",
+        ),
+        "connection.still_failing": Event(
+            "warning",
+            ("connection", "reason", "attempts", "since", "retry_in", "queued"),
+            "A connection has failed again and again; one line stands for many attempts.",
+            "Check the broker, the network and the certificates; its uplinks are queued.",
+        ),
+        "connection.lost": Event(
+            "warning",
+            ("connection", "reason", "retry_in"),
+            "A connection that was open ended without being asked to.",
+            "It is made again by itself, and what was not acknowledged is sent again.",
+        ),
+        "connection.closed": Event(
+            "info",
+            ("connection", "reason"),
+            "A connection was closed: by request, on reload, or because its reconnect schedule has ended.",
+            "Its uplinks stay queued; a restart of the connection, or a reload, opens it again.",
+        ),
+        "connection.authentication_failed": Event(
+            "error",
+            ("connection", "reason", "retry_in"),
+            "The broker refuses the credentials.",
+            "Correct username, password or certificate; it is tried again on the slow schedule.",
+        ),
+        "connection.client_id_conflict": Event(
+            "error",
+            ("connection", "client_id", "retry_in"),
+            "Another client uses the same client id, and the two end each other's links.",
+            "Give one of them another clientId; until then this one holds back.",
+        ),
+        "connection.throttled": Event(
+            "warning",
+            ("connection", "reason", "retry_in"),
+            "The broker says that its quota is exceeded.",
+            "Uplinks are sent again later, more slowly; nothing is lost.",
+        ),
+        "connection.orphaned": Event(
+            "warning",
+            ("connection", "queued"),
+            "The journal holds uplinks for a connection that is no longer configured.",
+            "They are kept and counted; configure the connection again to have them delivered.",
+        ),
+        "journal.failed": Event(
+            "error",
+            ("reason",),
+            "The disk under the journal fails: full, an I/O error, a failed fsync.",
+            "New uplinks are refused (503), nothing that was accepted is lost; make room or repair the "
+            "disk, it heals by itself.",
+        ),
+        "journal.recovered": Event(
+            "info",
+            ("seconds",),
+            "The journal works again after a failure.",
+            "New uplinks are taken.",
+        ),
+        "journal.full": Event(
+            "error",
+            ("size", "max_size"),
+            "The journal has reached journal.maxSize.",
+            "New uplinks are refused (whenFull: block) or the oldest dropped; find the connection with the "
+            "backlog, or enlarge it.",
+        ),
+        "library.message": Event(
+            "warning",
+            ("logger", "message", "error", "exception"),
+            "A library that the daemon uses says something, at its own level (warning, error or critical).",
+            "Mostly nothing; keep it for a report of an error.",
+        ),
+    }
+)

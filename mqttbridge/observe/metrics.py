@@ -1,0 +1,195 @@
+"""Metrics for Prometheus: what the sources took, what became of it for each connection, how the journal is.
+
+One `Metrics` for the daemon, with a registry of its own. Sources count through it; what the journal and the sessions
+know already is read from them at the moment of a scrape, never kept twice. No label names a device: the number of
+series is bounded by the configuration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+    from mqttbridge.model import Counts
+
+__all__ = ["REJECTIONS", "STATES", "Metrics", "Rejection"]
+
+Rejection = Literal["malformed", "unauthorised", "too_large", "media_type", "journal_full", "journal_failed"]
+"""Why a source did not take something. A fixed set: it is a label."""
+REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
+STATES = (
+    "CLOSED",
+    "OPENING",
+    "AUTHENTICATING",
+    "OPENED",
+    "AUTHENTICATION_FAILED",
+    "CLOSING",
+    "UNREACHABLE",
+    "DEACTIVATED",
+)
+"""What a connection can be, as ThingPark names it (DESIGN section 6)."""
+OUTCOMES = ("routed", "delivered", "expired", "parked", "dropped")
+
+
+class Health(Protocol):
+    """How the journal is: `problem` is empty while all is well; sizes are bytes."""
+
+    @property
+    def problem(self) -> str:
+        """A sentence, or nothing."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        ...
+
+    @property
+    def max_size(self) -> int:
+        """Bytes that it may have."""
+        ...
+
+
+class Metrics:
+    """All metrics of one daemon."""
+
+    def __init__(
+        self,
+        counts: Callable[[], Mapping[str, Counts]],
+        states: Callable[[], Mapping[str, str]],
+        journal_health: Callable[[], Health],
+    ) -> None:
+        """Read, at each scrape, the accounts and states by connection id, and the health of the journal."""
+        self._registry = CollectorRegistry()
+        self._accepted = _SourceCounter(
+            "mqttbridge_source_uplinks_accepted",
+            "Uplinks that were stored and acknowledged to the source.",
+            "source",
+        )
+        self._rejected = _SourceCounter(
+            "mqttbridge_source_uplinks_rejected",
+            "Requests or messages of a source that were not taken, by reason.",
+            "source",
+            "reason",
+        )
+        self._unrouted = _SourceCounter(
+            "mqttbridge_source_uplinks_unrouted",
+            "Uplinks that no flow leads to an active connection.",
+            "source",
+        )
+        for counter in (self._accepted, self._rejected, self._unrouted):
+            self._registry.register(counter)
+        self._registry.register(_Connections(counts, states))
+        self._registry.register(_JournalHealth(journal_health))
+        ProcessCollector(registry=self._registry)
+
+    def announce(self, source: str) -> None:
+        """Show a source from its start, with zeros: a rate over a counter that appears late misses its first step."""
+        self._accepted.add(0, source)
+        self._unrouted.add(0, source)
+        for reason in REJECTIONS:
+            self._rejected.add(0, source, reason)
+
+    def accepted(self, source: str, count: int = 1) -> None:
+        """Count uplinks that were stored and acknowledged."""
+        self._accepted.add(count, source)
+
+    def rejected(self, source: str, reason: Rejection, count: int = 1) -> None:
+        """Count what was not taken."""
+        self._rejected.add(count, source, reason)
+
+    def unrouted(self, source: str, count: int = 1) -> None:
+        """Count uplinks that go nowhere."""
+        self._unrouted.add(count, source)
+
+    def render(self) -> tuple[bytes, str]:
+        """Give the text format 0.0.4 and its content type. Raises whatever the callables raise.
+
+        It reads files in /proc, and takes some 50 ms with 1,000 connections: the event loop hands it to a thread.
+        Plain dicts are copied in one step, so the loop may change them meanwhile.
+        """
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _SourceCounter(Collector):
+    """A counter by source, plain numbers until a scrape: counted in the event loop, so no lock is needed."""
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._name = name
+        self._text = text
+        self._labels = labels
+        self._values: dict[tuple[str, ...], int] = {}
+
+    def add(self, count: int, *labels: str) -> None:
+        """Count under these labels."""
+        self._values[labels] = self._values.get(labels, 0) + count
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the family."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for labels, value in list(self._values.items()):
+            family.add_metric(labels, value)
+        yield family
+
+
+class _Connections(Collector):
+    """The accounts and states of the connections, read at a scrape."""
+
+    def __init__(self, counts: Callable[[], Mapping[str, Counts]], states: Callable[[], Mapping[str, str]]) -> None:
+        self._counts = counts
+        self._states = states
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the families, one moment's picture of each."""
+        uplinks = CounterMetricFamily(
+            "mqttbridge_connection_uplinks",
+            "Uplinks by outcome: routed = delivered + expired + parked + dropped + queued.",
+            labels=["connection", "outcome"],
+        )
+        queued = GaugeMetricFamily(
+            "mqttbridge_connection_uplinks_queued",
+            "Uplinks still to be delivered.",
+            labels=["connection"],
+        )
+        for connection, account in dict(self._counts()).items():
+            for outcome in OUTCOMES:
+                uplinks.add_metric([connection, outcome], getattr(account, outcome))
+            queued.add_metric([connection], account.queued)
+        yield uplinks
+        yield queued
+        states = GaugeMetricFamily(
+            "mqttbridge_connection_state",
+            "1 for the state that a connection is in, 0 for the others.",
+            labels=["connection", "state"],
+        )
+        for connection, present in dict(self._states()).items():
+            for state in STATES:
+                states.add_metric([connection, state], float(state == present))
+        yield states
+
+
+class _JournalHealth(Collector):
+    """How the journal is, read at a scrape."""
+
+    def __init__(self, health: Callable[[], Health]) -> None:
+        self._health = health
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the three gauges."""
+        health = self._health()
+        yield GaugeMetricFamily("mqttbridge_journal_size_bytes", "Size of the journal on disk.", health.size)
+        yield GaugeMetricFamily("mqttbridge_journal_max_size_bytes", "What journal.maxSize allows.", health.max_size)
+        yield GaugeMetricFamily(
+            "mqttbridge_journal_healthy",
+            "1 while the journal takes uplinks, 0 while it has a problem.",
+            float(not health.problem),
+        )

@@ -1,0 +1,40 @@
+"""Writes docs/events.md from the table in the code: `python -m tests.observe.events_page`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mqttbridge.observe.events import EVENTS
+
+PAGE = Path(__file__).parents[2] / "docs" / "events.md"
+
+HEAD = """\
+# Events
+
+Every log line has an `event` from this table, a `level` and a `timestamp` (ISO 8601, UTC, milliseconds), and what
+applies of the fields named. Names are stable: alerts may be written on them. On a terminal the lines are readable,
+otherwise each is one JSON object. Secrets are shown as `*****`, wherever they stand.
+
+A line per uplink is written only at level `debug`, or at `info` for a connection with `debug: true`. A connection or
+source that flaps logs its first failure, then a summary, not a line per attempt. `error` is the type and message of
+an exception; its traceback is the field `exception`, at level `debug` alone.
+
+This page is written by `python -m tests.observe.events_page`; the table stands in `mqttbridge/observe/events.py`.
+
+| event | level | fields | meaning | what happens next, what to do |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def page() -> str:
+    """Give the page as it must be."""
+    rows = (
+        f"| `{name}` | {event.level} | {', '.join(f'`{field}`' for field in event.fields)} "
+        f"| {event.meaning} | {event.then} |\n"
+        for name, event in EVENTS.items()
+    )
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,125 @@
+"""The table of events, the page for operators and the calls in the code say the same."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from mqttbridge.observe.events import EVENTS
+from tests.observe.events_page import PAGE, page
+
+PACKAGE = Path(__file__).parents[2] / "mqttbridge"
+LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
+NAME = re.compile(r"[a-z]+(\.[a-z_]+)+")
+PYTHON_ONLY = {"exc_info"}
+"""Arguments that turn into other fields."""
+UNIVERSAL = {"error", "exception"}
+
+
+class Call(NamedTuple):
+    """One call of a logger, as it stands in the code."""
+
+    where: str
+    level: str
+    name: str
+    fields: frozenset[str]
+
+
+def calls_in(source: str, where: str) -> list[Call]:
+    """Find `….info("a.b", …)` and `….log(level, "a.b", …)`; a level that is computed is `*`."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        method = node.func.attr
+        place = 1 if method == "log" else 0
+        if (method != "log" and method not in LEVELS) or len(node.args) <= place:
+            continue
+        names = {part.value for part in ast.walk(node.args[place]) if isinstance(part, ast.Constant)}
+        fields = frozenset(word.arg for word in node.keywords if word.arg)
+        level = "*" if method == "log" else {"exception": "error"}.get(method, method)
+        found += [
+            Call(f"{where}:{node.lineno}", level, name, fields)
+            for name in names
+            if isinstance(name, str) and NAME.fullmatch(name)
+        ]
+    return found
+
+
+@cache
+def calls() -> list[Call]:
+    """Every call in the package."""
+    return [
+        call
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for call in calls_in(path.read_text(encoding="utf-8"), str(path.relative_to(PACKAGE.parent)))
+    ]
+
+
+def test_the_scan_finds_calls_of_each_kind() -> None:
+    source = """
+log.info("a.b", x=1)
+self._log.warning("c.d")
+log.bind(y=2).exception("e.f", **more)
+log.log(level, "g.h")
+log.error("i.j" if lost else "k.l")
+path.log("not an event")
+math.log(2)
+"""
+    found = {(call.level, call.name, call.fields) for call in calls_in(source, "x")}
+    nothing = frozenset[str]()
+    assert found == {
+        ("info", "a.b", frozenset({"x"})),
+        ("warning", "c.d", nothing),
+        ("error", "e.f", nothing),
+        ("*", "g.h", nothing),
+        ("error", "i.j", nothing),
+        ("error", "k.l", nothing),
+    }
+
+
+def test_every_event_in_the_code_is_in_the_table_with_its_level() -> None:
+    wrong = [
+        f"{call.where}: {call.name} at {call.level}: "
+        + (f"the table says {EVENTS[call.name].level}" if call.name in EVENTS else "not in the table")
+        for call in calls()
+        if call.name not in EVENTS or call.level not in {EVENTS[call.name].level, "*"}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_field_in_the_code_is_in_the_table() -> None:
+    wrong = [
+        f"{call.where}: {call.name}: {', '.join(sorted(more))}"
+        for call in calls()
+        if call.name in EVENTS and (more := call.fields - {*EVENTS[call.name].fields} - PYTHON_ONLY - UNIVERSAL)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_event_in_the_table_is_logged_somewhere() -> None:
+    # The other half: a name that no code uses is a promise that nobody keeps. Use it, or take it off the table.
+    # (A name that reaches the logger by way of a constant or a table in the code counts, wherever it stands.)
+    text = "\n".join(
+        path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path != PACKAGE / "observe" / "events.py"
+    )
+    unused = [name for name in EVENTS if f'"{name}"' not in text]
+    assert not unused, f"nothing logs {', '.join(unused)}"
+
+
+def test_the_page_for_operators_is_the_table() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tests.observe.events_page"
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_event_is_dotted_and_explained_in_sentences(name: str) -> None:
+    event = EVENTS[name]
+    assert NAME.fullmatch(name)
+    assert event.meaning.endswith(".")
+    assert event.then.endswith(".")
+    assert len(set(event.fields)) == len(event.fields)
