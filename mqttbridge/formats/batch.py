@@ -1,0 +1,61 @@
+"""One request body, one or many documents: a JSON document, a JSON array of them, or NDJSON.
+
+Called by the HTTP source, whatever the format. It cuts, and does not look into the documents: each one still has to
+be parsed, and the caller sets `DocumentError.index` of what that raises. Never rebuilds a document.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from mqttbridge.errors import DocumentError
+
+__all__ = ["split"]
+
+BOM = b"\xef\xbb\xbf"
+WHITESPACE = b" \t\r\n"
+PLACE = re.compile(r"\(byte (\d+)\)$")
+MARKS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
+
+decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def split(body: bytes, *, ndjson: bool) -> list[bytes]:
+    """Cut a body into its documents, in order: one at least. Blank lines of NDJSON are passed by.
+
+    A document that stands alone is given as it is, valid or not. Raises `DocumentError` if nothing is there, or the
+    array is not JSON, with the index of the element (from 0) that is wrong.
+    """
+    body = body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
+    if not body:
+        raise DocumentError("the body is empty; send a JSON document, an array of them, or NDJSON")
+    if ndjson:
+        return [document for line in body.split(b"\n") if (document := line.strip(WHITESPACE))]
+    if not body.startswith(b"["):
+        return [body]
+    try:
+        raws = decode_array(body)
+    except msgspec.DecodeError as error:
+        raise _refusal(body, error) from error
+    except RecursionError as error:
+        raise DocumentError("the array nests too deep") from error
+    if not raws:
+        raise DocumentError("the array is empty; send one document at least")
+    return [bytes(raw) for raw in raws]
+
+
+def _refusal(body: bytes, error: msgspec.DecodeError) -> DocumentError:
+    """Say which element of an array is not JSON."""
+    text = str(error)
+    place = PLACE.search(text)
+    end = int(place[1]) if place else len(body)
+    depth, index = 0, 0
+    for match in MARKS.finditer(body, 0, end):
+        mark = match[0]
+        depth += (mark in b"[{") - (mark in b"]}")
+        index += depth == 1 and mark == b","
+        if depth == 0:
+            return DocumentError(f"something stands behind the array, at byte {end}; send one array")
+    return DocumentError(f"the array is not JSON: {text.removeprefix('JSON is malformed: ')}", index=index)

@@ -1,0 +1,262 @@
+"""ThingPark documents: JSON with one root key that names the kind (reference, "ThingPark documents").
+
+Called by the sources for everything that comes in, so it is fast: one typed pass over the bytes, which skips what is
+not needed. It never changes or rebuilds a document, and raises nothing but `DocumentError`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from mqttbridge.errors import DocumentError
+from mqttbridge.formats.token import verify
+from mqttbridge.model import DocumentKind, Uplink
+
+__all__ = ["MAX_DEPTH", "parse", "verify"]
+
+MAX_DEPTH = 64
+"""How deep a document may nest, so that whoever decodes it later can."""
+
+MAX_FCNT = 2**32 - 1
+MAX_SHOWN = 40
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+BOM = b"\xef\xbb\xbf"
+WHITESPACE = b" \t\r\n"
+KINDS = ", ".join(DocumentKind)
+DEV_EUI = re.compile(r"[0-9A-Fa-f]{16}").fullmatch
+CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
+PLACE = re.compile(r" - at `\$(?:\[\.\.\.\])?\.?([^`]*)`$")
+WORDS = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number with a fraction",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "an array",
+}
+NO_TAGS = frozenset[str]()
+
+
+class Content(Struct, gc=False):
+    """What routing and the journal need of what stands inside the root key."""
+
+    dev_eui: str | None = field(name="DevEUI", default=None)
+    time: str | None = field(name="Time", default=None)
+    fcnt_up: int | str | None = field(name="FCntUp", default=None)
+    fcnt_down: int | str | None = field(name="FCntDn", default=None)
+    customer_data: Raw = field(name="CustomerData", default_factory=Raw)
+    model_cfg: Raw = field(name="ModelCfg", default_factory=Raw)
+
+
+class CustomerData(Struct, gc=False):
+    """The one thing needed of CustomerData."""
+
+    tags: list[str] | None = None
+
+
+decode_document = msgspec.json.Decoder(dict[DocumentKind, Content]).decode
+decode_roots = msgspec.json.Decoder(dict[str, Raw]).decode
+decode_customer_data = msgspec.json.Decoder(CustomerData).decode
+decode_any = msgspec.json.Decoder().decode
+
+
+def parse(body: bytes, *, source: str, received: int) -> Uplink:
+    """Read one document, of any kind in `DocumentKind`, with numbers as numbers or as strings.
+
+    `body` is UTF-8 JSON; whitespace and a byte order mark around it are taken off, all else is kept as it came.
+    `received` (ms) stands in where the document has no Time. Raises `DocumentError` with the field's path.
+    """
+    body = body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
+    kind, content = _decode(body)
+    return Uplink(
+        source=source,
+        kind=kind,
+        dev_eui=_dev_eui(content.dev_eui, kind),
+        time=received if content.time is None else _time(content.time, kind),
+        received=received,
+        fcnt=_fcnt(content, kind),
+        body=body,
+        tags=_tags(content),
+    )
+
+
+def _decode(body: bytes) -> tuple[DocumentKind, Content]:
+    """Decode the bytes into the kind and what is needed of the content."""
+    try:
+        if not body.isascii():
+            body.decode()
+        roots = decode_document(body)
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"the document is not UTF-8 (byte {error.start}); send it in UTF-8") from error
+    except RecursionError as error:
+        raise DocumentError(f"the document nests deeper than {MAX_DEPTH} levels") from error
+    except msgspec.DecodeError as error:
+        raise _refusal(body, error) from error
+    if len(roots) != 1:
+        raise DocumentError(_wrong_roots(list(roots)))
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+        raise DocumentError(f"the document nests deeper than {MAX_DEPTH} levels")
+    return next(iter(roots.items()))
+
+
+def _depth(body: bytes) -> int:
+    """Give how deep valid JSON nests; stops counting behind MAX_DEPTH."""
+    depth = deepest = 0
+    for match in BRACKETS.finditer(body):
+        char = match[0]
+        if char in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > MAX_DEPTH:
+                break
+        elif char in b"]}":
+            depth -= 1
+    return deepest
+
+
+# --- fields
+
+
+def _dev_eui(text: str | None, kind: DocumentKind) -> str:
+    """Give the DevEUI in upper case, without dashes and colons."""
+    path = f"{kind}.DevEUI"
+    if text is None:
+        raise DocumentError(f"{path} is missing; every document names its device by 16 hex digits", field=path)
+    plain = text.replace("-", "").replace(":", "")
+    if DEV_EUI(plain) is None:
+        raise DocumentError(f"{path} is {_shown(text)}; a DevEUI has 16 hex digits", field=path)
+    return plain.upper()
+
+
+def _time(text: str, kind: DocumentKind) -> int:
+    """Give an ISO 8601 time in milliseconds."""
+    path = f"{kind}.Time"
+    example = "write it like 2026-01-02T03:04:05.678+01:00"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DocumentError(
+            f"{path} is {_shown(text)}, which is not an ISO 8601 time; {example}", field=path
+        ) from error
+    if moment.tzinfo is None:
+        raise DocumentError(f"{path} is {_shown(text)}, which has no offset; {example}", field=path)
+    return (moment - EPOCH) // MILLISECOND
+
+
+def _fcnt(content: Content, kind: DocumentKind) -> int | None:
+    """Give FCntUp of an uplink, FCntDn of a downlink report; an empty text is none."""
+    if kind is DocumentKind.UPLINK:
+        name, value = "FCntUp", content.fcnt_up
+    elif kind in {DocumentKind.DOWNLINK_SENT, DocumentKind.DOWNLINK_REJECTED}:
+        name, value = "FCntDn", content.fcnt_down
+    else:
+        return None
+    if value is None or value == "":
+        return None
+    number = value if isinstance(value, int) else _digits(value)
+    if not 0 <= number <= MAX_FCNT:
+        path = f"{kind}.{name}"
+        raise DocumentError(f"{path} is {_shown(str(value))}; a frame counter is a whole number of 32 bits", field=path)
+    return number
+
+
+def _digits(text: str) -> int:
+    """Give the number that some digits make; -1 if they do not."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_SHOWN else -1
+
+
+def _tags(content: Content) -> frozenset[str]:
+    """Give the tags of CustomerData and of older documents' ModelCfg, case-folded. What is not a tag is passed by."""
+    tags: list[str] = []
+    if content.customer_data:
+        try:
+            tags = decode_customer_data(content.customer_data).tags or tags
+        except msgspec.DecodeError:
+            tags = _odd_tags(content.customer_data)
+    if content.model_cfg:
+        tags = tags + _model_tags(decode_leniently(content.model_cfg))
+    return frozenset(map(str.casefold, tags)) if tags else NO_TAGS
+
+
+def _odd_tags(raw: Raw) -> list[str]:
+    """Find the tags of a CustomerData of another shape: legacy documents have it as a string of JSON."""
+    data = decode_leniently(raw)
+    if isinstance(data, str):
+        data = decode_leniently(data)
+    tags = data.get("tags") if isinstance(data, dict) else None
+    if isinstance(tags, str):
+        return [tags]
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+
+
+def _model_tags(text: object) -> list[str]:
+    """Read `1:TagA, 2:TagB`."""
+    if not isinstance(text, str):
+        return []
+    return [tag for part in text.split(",") if (tag := part.partition(":")[2].strip())]
+
+
+def decode_leniently(text: Raw | str) -> object:
+    """Decode JSON; None if it is none."""
+    try:
+        return decode_any(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
+# --- refusals
+
+
+def _refusal(body: bytes, error: msgspec.DecodeError) -> DocumentError:
+    """Put into a sentence why these bytes could not be decoded."""
+    if not body:
+        return DocumentError("the body is empty; send a JSON document")
+    if bad := CONTROL.search(body):
+        return DocumentError(f"the document holds a raw control character, 0x{bad[0][0]:02X} (byte {bad.start()})")
+    if not isinstance(error, msgspec.ValidationError):
+        return DocumentError(f"the document is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
+    return _mistyped(body, error)
+
+
+def _mistyped(body: bytes, error: msgspec.ValidationError) -> DocumentError:
+    """Put into a sentence where this JSON is not of the right shape."""
+    try:
+        roots = list(decode_roots(body))
+    except msgspec.DecodeError:
+        return DocumentError(f"the document is not a JSON object with a root key, one of {KINDS}")
+    if len(roots) != 1 or roots[0] not in KINDS.split(", "):
+        return DocumentError(_wrong_roots(roots))
+    place = PLACE.search(str(error))
+    path = f"{roots[0]}.{place[1]}" if place and place[1] else roots[0]
+    types = EXPECTED.match(str(error))
+    if types is None:
+        return DocumentError(f"{path} is out of range", field=path)
+    want = " or ".join(WORDS.get(word, word) for word in types[1].split(" | ") if word != "null")
+    return DocumentError(f"{path} is {WORDS.get(types[2], types[2])}; it must be {want}", field=path)
+
+
+def _wrong_roots(roots: list[str]) -> str:
+    """Say what is wrong with the root keys."""
+    if not roots:
+        return f"the document is an empty object; its root key must be one of {KINDS}"
+    if "DevEUI" in roots:
+        return f"the document has no root key around its fields; put them inside one of {KINDS}"
+    if len(roots) > 1:
+        return f"the document has {len(roots)} root keys, {_shown(', '.join(roots))}; send a document for each"
+    if roots[0] == "DevEUI_downlink":
+        return "DevEUI_downlink goes to a device, and is not taken from a network server; publish it as a downlink"
+    if roots[0] == "BS_alarm":
+        return "BS_alarm is about a gateway and has no DevEUI; have the network server send it elsewhere"
+    return f"the root key {_shown(roots[0])} is not known; it must be one of {KINDS}"
+
+
+def _shown(text: str) -> str:
+    """Give a short form of a foreign text that is safe in a log line."""
+    return ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")

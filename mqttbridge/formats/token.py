@@ -1,0 +1,147 @@
+"""The Token by which ThingPark's LRC signs each HTTP request (reference, "LRC to application server").
+
+    Token = hex(SHA-256(body_part + query_part + as_key))
+
+`verify` is for what comes in, `sign` for what acts as an LRC. Values enter as they stand in the document: numbers
+with the very characters of the JSON, texts decoded. For DevEUI_downlink_Rejected and DevEUI_alarm the reference has
+no rule; they are signed as a notification is, over CustomerID and DevEUI. Never shows a key or an expected Token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from urllib.parse import quote, unquote_to_bytes
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from mqttbridge.errors import TokenError
+from mqttbridge.model import DocumentKind
+
+__all__ = ["sign", "verify"]
+
+PARAMETERS = (b"LrnDevEui", b"LrnFPort", b"LrnInfos", b"AS_ID", b"Time")
+TOKEN = b"Token"
+MAX_QUERY = 4096
+BOM = b"\xef\xbb\xbf"
+ABSENT = Raw()
+
+
+class Signed(Struct, gc=False):
+    """What enters the Token, as it stands in the document."""
+
+    customer_id: Raw = field(name="CustomerID", default=ABSENT)
+    dev_eui: Raw = field(name="DevEUI", default=ABSENT)
+    fport: Raw = field(name="FPort", default=ABSENT)
+    fcnt_up: Raw = field(name="FCntUp", default=ABSENT)
+    fcnt_down: Raw = field(name="FCntDn", default=ABSENT)
+    payload: Raw = field(name="payload_hex", default=ABSENT)
+
+
+decode_signed = msgspec.json.Decoder(dict[DocumentKind, Signed]).decode
+decode_text = msgspec.json.Decoder(str).decode
+
+
+def verify(query_string: bytes, uplink_body: bytes, as_key: str) -> None:
+    """Check the Token of a request: `query_string` without its `?`, the body as it came, the AS key (32 hex digits).
+
+    Raises `TokenError`, whose sentence names what is missing or wrong. A Token covers one document, not a batch.
+    """
+    if not query_string:
+        raise TokenError("the request has no query string, and so no Token; have the network server sign its requests")
+    if len(query_string) > MAX_QUERY:
+        raise TokenError(f"the query string has more than {MAX_QUERY} bytes; a signed one is far shorter")
+    values = _parameters(query_string)
+    missing = [name.decode() for name in (*PARAMETERS, TOKEN) if name not in values]
+    if missing:
+        raise TokenError(f"{' and '.join(missing)} missing in the query string; a signed request has all of them")
+    expected = _token(_body_part(uplink_body), values, as_key).encode()
+    if not hmac.compare_digest(values[TOKEN].lower(), expected):
+        raise TokenError("the Token does not match this document; compare the AS key with the network server's")
+
+
+def sign(uplink_body: bytes, as_key: str, *, as_id: str, time: str, infos: str = "") -> str:
+    """Give the query string (percent-encoded, with Token) that an LRC would send with this document.
+
+    `time` is ISO 8601 with an offset; `infos` defaults to the AS_ID with a routing profile, as an LRC writes it.
+    Raises `TokenError` if the document lacks what enters the Token.
+    """
+    _, signed = _signed(uplink_body)
+    values = {
+        b"LrnDevEui": _text(signed.dev_eui, "DevEUI"),
+        b"LrnFPort": _text(signed.fport, "FPort") or b"0",
+        b"LrnInfos": (infos or f"{as_id}-1-1").encode(),
+        b"AS_ID": as_id.encode(),
+        b"Time": time.encode(),
+    }
+    values[TOKEN] = _token(_body_part(uplink_body), values, as_key).encode()
+    return "&".join(f"{name.decode()}={quote(value, safe='')}" for name, value in values.items())
+
+
+def _parameters(query_string: bytes) -> dict[bytes, bytes]:
+    """Take the query string apart: percent-decoded, a literal + stays +. What is not ours is passed by."""
+    values: dict[bytes, bytes] = {}
+    for pair in query_string.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        if name not in PARAMETERS and name != TOKEN:
+            continue
+        if name in values:
+            raise TokenError(f"{name.decode()} stands twice in the query string; it must stand once")
+        values[name] = unquote_to_bytes(value)
+    return values
+
+
+def _token(body_part: bytes, values: dict[bytes, bytes], as_key: str) -> str:
+    """Compute the Token."""
+    query_part = b"&".join(name + b"=" + values[name] for name in PARAMETERS)
+    # Not str(): a Secret shows a mask there.
+    return hashlib.sha256(body_part + query_part + as_key.lower().encode()).hexdigest()
+
+
+def _body_part(body: bytes) -> bytes:
+    """Give what the document adds, by its kind."""
+    kind, signed = _signed(body)
+    customer, dev_eui = _text(signed.customer_id, "CustomerID"), _text(signed.dev_eui, "DevEUI")
+    for name, value in (("CustomerID", customer), ("DevEUI", dev_eui)):
+        if not value:
+            raise TokenError(f"{kind}.{name} is missing, which the Token needs")
+    port = _text(signed.fport, "FPort") or b"0"
+    match kind:
+        case DocumentKind.UPLINK:
+            payload = _text(signed.payload, "payload_hex")
+            return customer + dev_eui + port + _text(signed.fcnt_up, "FCntUp") + payload
+        case DocumentKind.DOWNLINK_SENT:
+            return customer + dev_eui + port + _text(signed.fcnt_down, "FCntDn")
+        case DocumentKind.LOCATION:
+            return customer + dev_eui.lower()
+        case _:
+            return customer + dev_eui
+
+
+def _signed(body: bytes) -> tuple[DocumentKind, Signed]:
+    """Find what enters the Token in a document."""
+    body = body.strip().removeprefix(BOM).lstrip()
+    if body.startswith(b"["):
+        raise TokenError("a Token covers one document, and this is a batch; send each document on its own")
+    try:
+        roots = decode_signed(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        problem = "it is not one document of a known kind"
+        raise TokenError(f"the Token cannot be verified on this body: {problem}") from error
+    if len(roots) != 1:
+        raise TokenError(f"the Token covers a document with one root key; this one has {len(roots)}")
+    return next(iter(roots.items()))
+
+
+def _text(raw: Raw, name: str) -> bytes:
+    """Give a value as it stands in the document; nothing for what is missing or null."""
+    value = bytes(raw).strip()
+    if value in {b"", b"null"}:
+        return b""
+    if value[0] in b"-0123456789":
+        return value
+    try:
+        return decode_text(value).encode()
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise TokenError(f"{name} is neither a text nor a number, so that the Token cannot be verified") from error
