@@ -196,11 +196,14 @@ def _render(*, as_json: bool, terminal: bool) -> list[Processor]:
 
 def _escape_control(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Keep a foreign text from moving the cursor or beginning a line of its own; a traceback keeps its lines."""
+    shown: dict[str, Any] = {}
     for key, value in event.items():
+        text = value
         if isinstance(value, str):
             lines = value.split("\n") if key == "exception" else [value]
-            event[key] = "\n".join(line.translate(CONTROL) for line in lines)
-    return event
+            text = "\n".join(line.translate(CONTROL) for line in lines)
+        shown[key.translate(CONTROL)] = text
+    return shown
 
 
 class _LibraryHandler(logging.Handler):
