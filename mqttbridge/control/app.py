@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -58,7 +59,7 @@ class App:
         elif path == "/health":
             await self._health(send)
         else:
-            body, content_type = self._view.metrics()
+            body, content_type = await asyncio.to_thread(self._view.metrics)
             await answer(send, 200, body, content_type.encode())
 
     async def _health(self, send: Send) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mqttbridge.errors import JournalError, LinkError, LinkTimeout
 from mqttbridge.model import Outcome, Queued, Settled
-from mqttbridge.mqtt.reasons import Verdict, puback_reason, puback_verdict
+from mqttbridge.mqtt.reasons import Verdict, reason, verdict
 from mqttbridge.observe.log import get_logger
 from mqttbridge.sessions.outgoing import Outgoing, prepare
 from mqttbridge.sessions.window import Window
@@ -212,13 +212,13 @@ class Delivery:
             flight = self._flying.get(ack.token)
             if flight is None:
                 continue
-            verdict = puback_verdict(ack.code)
-            if verdict is Verdict.DELIVERED:
+            meaning = verdict(ack.code)
+            if meaning is Verdict.DELIVERED:
                 self._end(flight[0], Settled(ack.token, Outcome.DELIVERED), flight[1].topic)
-            elif verdict is Verdict.PARK:
-                self._refused(flight[0], flight[1], puback_reason(ack.code))
+            elif meaning is Verdict.PARK:
+                self._refused(flight[0], flight[1], reason(ack.code))
             else:
-                self._put_off(flight[0], flight[1], ack.code, counted=verdict is Verdict.RETRY)
+                self._put_off(flight[0], flight[1], ack.code, counted=meaning is Verdict.RETRY)
         self._answers.set()
         self._room.set()
 
@@ -237,14 +237,14 @@ class Delivery:
             self._told_end(queued, end)
 
     def _refused(self, queued: Queued, publish: Publish, why: str) -> None:
-        reason = f"the broker refuses topic {publish.topic}: {why}"
-        self._end(queued, Settled(queued.seq, Outcome.PARKED, reason), publish.topic)
+        sentence = f"the broker refuses topic {publish.topic}: {why}"
+        self._end(queued, Settled(queued.seq, Outcome.PARKED, sentence), publish.topic)
 
     def _put_off(self, queued: Queued, publish: Publish, code: int, *, counted: bool) -> None:
         """Hold for a while what the broker did not want now. An error that it repeats parks the uplink."""
         tries = self._tries.get(queued.seq, 0) + counted
         if tries >= MAX_TRIES:
-            self._refused(queued, publish, puback_reason(code))
+            self._refused(queued, publish, reason(code))
             return
         self._tries[queued.seq] = tries
         self._held.append(queued.seq)
@@ -253,7 +253,7 @@ class Delivery:
             log.warning(
                 "connection.throttled",
                 connection=self._connection,
-                reason=puback_reason(code),
+                reason=reason(code),
                 retry_in=self._hold,
                 left_out=left_out,
             )

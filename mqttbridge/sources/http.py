@@ -85,9 +85,9 @@ class HttpIntake:
             await self._intake.accept(source, uplinks)
         except TokenError as error:
             challenge = (b"www-authenticate", b"ThingPark-Token")
-            raise _Refused(401, "token", str(error), headers=(challenge,)) from error
+            raise _Refused(401, "unauthorised", str(error), headers=(challenge,)) from error
         except DocumentError as error:
-            raise _Refused(400, "document", str(error), field=error.field, index=error.index) from error
+            raise _Refused(400, "malformed", str(error), field=error.field, index=error.index) from error
         except JournalError as error:
             kind = "journal_full" if isinstance(error, JournalFull) else "journal_failed"
             raise _Refused(503, kind, str(error), headers=(RETRY_AFTER,)) from error

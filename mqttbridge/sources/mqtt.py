@@ -8,6 +8,7 @@ nothing, nothing is acknowledged, and reading pauses: the queue is then the brok
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,10 @@ import msgspec
 
 from mqttbridge.errors import BrokerRefused, DocumentError, JournalError, LinkError, LinkLost, LinkTimeout
 from mqttbridge.formats import FORMATS
-from mqttbridge.mqtt.backoff import HEALTHY_AFTER, JITTER_HIGH, jitter
+from mqttbridge.mqtt.backoff import HEALTHY_AFTER, jitter
 from mqttbridge.mqtt.client import link_options, open_link
 from mqttbridge.mqtt.link import REFUSED, Link
-from mqttbridge.mqtt.reasons import suback_reason
+from mqttbridge.mqtt.reasons import reason
 from mqttbridge.observe.log import get_logger
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ PAUSE_AT = 4000
 RESUME_AT = 1000
 """Messages in the buffer: from here on reading pauses, and goes on again."""
 JOURNAL_RETRY = 1.0
+DRAIN_FOR = 5.0
 SUMMARY_EVERY = 600.0
 """Seconds."""
 
@@ -53,7 +55,7 @@ class SourceStatus(msgspec.Struct, frozen=True):
 
 
 class MqttIntake:
-    """One source. `run` it as a task; cancelling ends it after what it is committing."""
+    """One source. `run` it as a task, `stop` it once."""
 
     def __init__(
         self,
@@ -77,6 +79,8 @@ class MqttIntake:
         self._dead: asyncio.Future[LinkError] | None = None
         self._buffer: deque[Received] = deque()
         self._came = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._status = SourceStatus(open=False, since=clock.monotonic(), why="not connected yet")
         self._failures = 0
         self._told_at = 0.0
@@ -85,20 +89,27 @@ class MqttIntake:
         """Tell how it is."""
         return self._status
 
+    def stop(self) -> None:
+        """Ask it to end: what has come is committed and acknowledged first, if that takes no longer than 5 s."""
+        self._stopping.set()
+
     async def run(self) -> None:
-        """Connect, take uplinks, reconnect, until cancelled."""
+        """Connect, take uplinks, reconnect, until stopped."""
         delay = 0.0
         consumer = asyncio.ensure_future(self._consume())
         try:
-            while True:
+            while not self._stopping.is_set():
                 opened = self._clock.monotonic()
                 error = await self._live(consumer)
+                if self._stopping.is_set():
+                    return
                 healthy = self._status.open and self._clock.monotonic() - opened >= HEALTHY_AFTER
                 if healthy:
                     self._failures, delay = 0, 0.0
                 delay = 0.0 if healthy else jitter(delay, self._random())
                 self._failed(error, delay)
-                await asyncio.sleep(delay)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), delay)
         finally:
             consumer.cancel()
             await asyncio.gather(consumer, return_exceptions=True)
@@ -117,10 +128,7 @@ class MqttIntake:
                 return LinkTimeout(f"no connection within {limit} ms (connectionTimeout)")
             await self._subscribe(link)
             self._opened()
-            await asyncio.wait((self._dead, consumer), return_when=asyncio.FIRST_COMPLETED)
-            if consumer.done():
-                consumer.result()
-            return self._dead.result() if self._dead.done() else LinkLost("the source is ending")
+            return await self._until_ended(link, self._dead, consumer)
         except LinkError as error:
             return error
         finally:
@@ -128,6 +136,23 @@ class MqttIntake:
             await link.close()
             # What was not acknowledged comes again; QoS 0 does not, and is still taken.
             self._buffer = deque(message for message in self._buffer if message.qos == 0)
+
+    async def _until_ended(
+        self, link: Link, dead: asyncio.Future[LinkError], consumer: asyncio.Task[None]
+    ) -> LinkError:
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((dead, consumer, stop), return_when=asyncio.FIRST_COMPLETED)
+            if consumer.done():
+                consumer.result()
+            if dead.done():
+                return dead.result()
+            link.pause()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), DRAIN_FOR)
+            return LinkLost("the source is ending")
+        finally:
+            stop.cancel()
 
     async def _subscribe(self, link: Link) -> None:
         try:
@@ -138,7 +163,7 @@ class MqttIntake:
             raise LinkTimeout(f"no SUBACK within {limit} ms (actionTimeout)") from error
         for topic, code in zip(self._settings.topics, codes, strict=True):
             if code >= REFUSED:
-                raise BrokerRefused(f"the broker refuses the subscription to {topic}: {suback_reason(code)}", code=code)
+                raise BrokerRefused(f"the broker refuses the subscription to {topic}: {reason(code)}", code=code)
 
     # -- what the log says -----------------------------------------------------------------------------------------
 
@@ -167,6 +192,7 @@ class MqttIntake:
         while True:
             if not self._buffer:
                 self._came.clear()
+                self._idle.set()
                 await self._came.wait()
             link = self._link
             batch = [self._buffer.popleft() for _ in range(min(BATCH, len(self._buffer)))]
@@ -177,8 +203,8 @@ class MqttIntake:
                 try:
                     await self._intake.accept(self._source, uplinks)
                     break
-                except JournalError as error:
-                    self._intake.rejected(self._source, "journal_failed", error)
+                except JournalError:
+                    # Said by the journal itself. The broker keeps what we do not acknowledge.
                     await asyncio.sleep(JOURNAL_RETRY)
             if link is not None and link is self._link:
                 link.acknowledge(batch)
@@ -194,7 +220,7 @@ class MqttIntake:
             try:
                 uplinks.append(self._parse(message.payload, source=self._source, received=received))
             except DocumentError as error:
-                self._intake.rejected(self._source, "document", f"on topic {message.topic!r}: {error}")
+                self._intake.rejected(self._source, "malformed", f"on topic {message.topic!r}: {error}")
         return uplinks
 
     # -- the link's listener ---------------------------------------------------------------------------------------
@@ -202,6 +228,7 @@ class MqttIntake:
     def received(self, messages: Sequence[Received]) -> None:
         """Take messages from the link; too many at once pause it."""
         self._buffer.extend(messages)
+        self._idle.clear()
         if len(self._buffer) >= PAUSE_AT and self._link is not None:
             self._link.pause()
         self._came.set()

@@ -1,0 +1,5 @@
+"""`python -m mqttbridge` is the command `mqttbridge`."""
+
+from mqttbridge.cli import main
+
+main()

@@ -1,0 +1,173 @@
+"""The command line: parses, calls, prints. No logic.
+
+Exit codes: 0 done, 1 the input or the configuration is wrong, 2 wrong usage, 70 a bug (EX_SOFTWARE). Errors are
+sentences on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import rich_click as click
+
+from mqttbridge import __version__
+from mqttbridge.errors import MqttBridgeError
+from mqttbridge.observe.log import Redactor, configure, install_excepthook
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mqttbridge.settings.loader import Loaded
+
+__all__ = ["main"]
+
+DEFAULT_CONFIG = "/etc/mqttbridge/mqttbridge.yaml"
+BUG = 70
+redactor = Redactor()
+
+config_option = click.option(
+    "--config",
+    "config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    envvar="MQTTBRIDGE_CONFIG",
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The configuration file; also $MQTTBRIDGE_CONFIG.",
+)
+log_level_option = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    envvar="MQTTBRIDGE_LOG_LEVEL",
+    default="info",
+    show_default=True,
+    help="debug shows a line per uplink; also $MQTTBRIDGE_LOG_LEVEL.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mqttbridge")
+def cli() -> None:
+    """Bring LoRaWAN uplinks from network servers to MQTT brokers, without losing any."""
+
+
+@cli.command()
+@config_option
+@log_level_option
+def run(config: Path, log_level: str) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    from mqttbridge.daemon import run_daemon
+
+    loaded = _load(config)
+    configure(sys.stderr, level=log_level, redactor=redactor)
+    _run_async(run_daemon, loaded)
+
+
+@cli.command()
+@config_option
+def check(config: Path) -> None:
+    """Check the configuration: exit 0, or 1 with every error on stderr."""
+    loaded = _load(config)
+    for warning in loaded.warnings:
+        click.echo(warning, err=True)
+    if loaded.warnings:
+        sys.exit(1)
+    settings = loaded.settings
+    parts = [
+        ("connection", len(settings.connections)),
+        ("source", len(settings.sources)),
+        ("flow", len(settings.flows)),
+    ]
+    counted = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in parts)
+    click.echo(f"{config}: good ({counted})")
+
+
+@cli.command()
+@click.option("--duration", metavar="TIME", default=None, help="End after so long, such as 30s; else on Ctrl-C.")
+@click.option("--devices", type=click.IntRange(1, 1000), default=5, show_default=True, help="Simulated devices.")
+def demo(duration: str | None, devices: int) -> None:
+    """Show the whole product with nothing else installed: a broker, devices and a live view. Leaves nothing behind."""
+    from mqttbridge.demo import run_demo
+    from mqttbridge.settings.scalars import duration as parse_duration
+
+    try:
+        seconds = None if duration is None else parse_duration(duration) / 1000
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--duration") from error
+    configure(sys.stderr, level="warning", redactor=redactor)
+    _run_async(run_demo, seconds, devices)
+
+
+@cli.command()
+@config_option
+@click.option("--source", required=True, metavar="ID", help="The source to send to, as the configuration names it.")
+@click.option("--dev-eui", default="0018B20000000B20", show_default=True, metavar="EUI", help="16 hex digits.")
+@click.option(
+    "--payload", default="9e1c4852512000220020e3831071", show_default=True, metavar="HEX", help="The payload."
+)
+@click.option("--fport", type=click.IntRange(0, 255), default=1, show_default=True, help="The FPort.")
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="How many, with rising FCntUp.")
+def send(config: Path, source: str, dev_eui: str, payload: str, fport: int, count: int) -> None:
+    """Send uplinks to a running daemon as a network server would: by HTTP, signed, or by MQTT."""
+    from mqttbridge.send import Sample, send_uplinks
+
+    loaded = _load(config)
+    configure(sys.stderr, level="warning", redactor=redactor)
+    _run_async(send_uplinks, loaded, source, Sample(dev_eui, payload, fport), count)
+    click.echo(f"sent {count} uplink{'' if count == 1 else 's'} of {dev_eui} to source {source}")
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration file, for editors."""
+    import msgspec
+
+    from mqttbridge.settings.jsonschema import json_schema
+
+    click.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
+
+
+def _load(config: Path) -> Loaded:
+    """Load a configuration; every error in it goes to stderr, and the exit code is 1."""
+    from mqttbridge.settings.loader import load
+
+    loaded = load(config, environ=os.environ)
+    redactor.add(*loaded.secrets)
+    return loaded
+
+
+def _run_async(function: Callable[..., Awaitable[Any]], *arguments: object, **named: object) -> None:
+    """Run a coroutine function on the one loop."""
+
+    async def call() -> None:
+        try:
+            await function(*arguments, **named)
+        except* MqttBridgeError as group:
+            # A task group wraps what came out of it; one sentence a cause is what the operator needs.
+            raise _first(group) from None
+
+    anyio.run(call, backend_options={"use_uvloop": True})
+
+
+def _first(group: BaseExceptionGroup[MqttBridgeError]) -> MqttBridgeError:
+    error: Any = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Be the command `mqttbridge`."""
+    install_excepthook(redactor)
+    try:
+        cli(prog_name="mqttbridge")
+    except MqttBridgeError as error:
+        click.echo(redactor.text(str(error)), err=True)
+        sys.exit(1)
+    except Exception:  # noqa: BLE001 (the last resort: a sentence, not a traceback)
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.exit(BUG)

@@ -1,0 +1,76 @@
+"""uvicorn inside the daemon's own loop, on a socket that is bound before anything else starts."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from mqttbridge.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["HttpServer", "bind"]
+
+BACKLOG = 1024
+MAX_CONNECTIONS = 2000
+KEEP_ALIVE = 75
+"""Seconds; longer than what network servers and proxies keep idle connections for."""
+LAST_REQUESTS = 3
+"""Seconds that requests under way get when the daemon ends."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address. Raises `StartError` with what to do."""
+    where = f"{host}:{port}" if ":" not in host else f"[{host}]:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StartError(f"cannot listen on {where} (http.listen): {reason}; free the port, or name another") from error
+    listener.setblocking(False)  # noqa: FBT003 (the standard library's own signature)
+    return listener
+
+
+class HttpServer(uvicorn.Server):
+    """A server that leaves signals to the daemon."""
+
+    def __init__(self, app: Any, listener: socket.socket) -> None:  # noqa: ANN401 (uvicorn's own type is wider than ours)
+        """Serve `app` on a bound listener."""
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=MAX_CONNECTIONS,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=LAST_REQUESTS,
+            ),
+        )
+        self._listener = listener
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the daemon's business."""
+        yield
+
+    async def run_until_stopped(self) -> None:
+        """Serve until `stop`."""
+        await self.serve(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Take no more requests; those under way get some seconds."""
+        self.should_exit = True

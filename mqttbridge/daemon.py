@@ -1,0 +1,221 @@
+"""The composition root: builds every part, owns the only long-lived task group, and ends in good order.
+
+Order of starting: the address, the journal, the sessions, and the sources last: nothing is accepted that could not be
+stored. Order of ending: the sources first, then the sessions with what is in flight, the journal last.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from mqttbridge import __version__
+from mqttbridge.clock import SystemClock
+from mqttbridge.control.app import App
+from mqttbridge.control.server import HttpServer, bind
+from mqttbridge.control.view import Health
+from mqttbridge.journal.sqlite import SqliteJournal
+from mqttbridge.observe.log import get_logger
+from mqttbridge.observe.metrics import Metrics
+from mqttbridge.observe.notify import Notifier, watchdog_interval
+from mqttbridge.observe.throttle import Throttle
+from mqttbridge.routing import Router
+from mqttbridge.sessions.gate import ConnectGate
+from mqttbridge.sessions.machine import State
+from mqttbridge.sessions.runner import BrokerSession
+from mqttbridge.settings.checks import listen_address
+from mqttbridge.settings.schema import HttpSource, MqttSource
+from mqttbridge.sources.http import HttpIntake
+from mqttbridge.sources.intake import Intake
+from mqttbridge.sources.mqtt import MqttIntake
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from anyio.abc import TaskStatus
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.settings.loader import Loaded
+
+__all__ = ["Daemon", "run_daemon"]
+
+log = get_logger()
+
+
+class Daemon:
+    """One running mqttbridge. Implements the view that `control/` has of it."""
+
+    def __init__(self, loaded: Loaded, *, environ: Mapping[str, str], clock: Clock | None = None) -> None:
+        """Take a checked configuration; nothing happens before `serve`."""
+        self._loaded = loaded
+        self._settings = loaded.settings
+        self._clock = clock or SystemClock()
+        self._notifier = Notifier(environ)
+        self._watchdog = watchdog_interval(environ)
+        self._throttle = Throttle(self._clock)
+        self._journal: SqliteJournal | None = None
+        self._sessions: dict[str, BrokerSession] = {}
+        self._sources: dict[str, MqttIntake] = {}
+        self._metrics = Metrics(self._counts, self._states, self._journal_health)
+        self._stopping = anyio.Event()
+        self.address: tuple[str, int] = ("", 0)
+        """Where HTTP listens, once it does."""
+
+    def stop(self) -> None:
+        """Ask it to end in good order."""
+        self._stopping.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run until `stop`. Raises `StartError` when the machine does not give what the configuration asks for."""
+        listener = bind(*listen_address(self._settings.http.listen))
+        try:
+            self._journal = await SqliteJournal.open(
+                self._loaded.state_directory,
+                max_size=self._settings.journal.max_size,
+                when_full=self._settings.journal.when_full,
+                clock=self._clock,
+            )
+            try:
+                await self._live(self._journal, listener, task_status)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._journal.close()
+        finally:
+            listener.close()
+        log.info("daemon.stopped")
+
+    async def _live(self, journal: SqliteJournal, listener: socket.socket, task_status: TaskStatus[None]) -> None:
+        await self._account(journal)
+        server = self._build(journal, listener)
+        async with anyio.create_task_group() as heartbeat:
+            if self._watchdog is not None:
+                heartbeat.start_soon(self._feed_watchdog, self._watchdog)
+            async with anyio.create_task_group() as sessions:
+                for session in self._sessions.values():
+                    sessions.start_soon(session.run)
+                async with anyio.create_task_group() as sources:
+                    for source in self._sources.values():
+                        sources.start_soon(source.run)
+                    sources.start_soon(server.run_until_stopped)
+                    self._started(listener)
+                    task_status.started()
+                    await self._stopping.wait()
+                    self._notifier.stopping()
+                    server.stop()
+                    for source in self._sources.values():
+                        source.stop()
+                for session in self._sessions.values():
+                    session.stop()
+            heartbeat.cancel_scope.cancel()
+
+    async def _feed_watchdog(self, interval: float) -> None:
+        while True:
+            self._notifier.watchdog()
+            await anyio.sleep(interval)
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def _build(self, journal: SqliteJournal, listener: socket.socket) -> HttpServer:
+        settings = self._settings
+        gate = ConnectGate(self._clock)
+        for name, connection in settings.connections.items():
+            if connection.active:
+                self._sessions[name] = BrokerSession(
+                    name,
+                    connection,
+                    journal=journal,
+                    gate=gate,
+                    clock=self._clock,
+                    random=random.random,
+                    throttle=self._throttle,
+                )
+        router = Router(settings.flows, settings.connections)
+        intake = Intake(journal, router, clock=self._clock, metrics=self._metrics, throttle=self._throttle)
+        http_sources: dict[str, HttpSource] = {}
+        for name, source in settings.sources.items():
+            self._metrics.announce(name)
+            if isinstance(source, MqttSource):
+                self._sources[name] = MqttIntake(name, source, intake, clock=self._clock, random=random.random)
+            else:
+                http_sources[name] = source
+        return HttpServer(App(HttpIntake(http_sources, intake), self), listener)
+
+    async def _account(self, journal: SqliteJournal) -> None:
+        """Open the accounts, and name those that no connection owns any more."""
+        await journal.declare(self._settings.connections)
+        for name, counts in journal.counts().items():
+            if name not in self._settings.connections and counts.queued:
+                log.warning("connection.orphaned", connection=name, queued=counts.queued)
+
+    def _started(self, listener: socket.socket) -> None:
+        host, port = listener.getsockname()[:2]
+        self.address = (host, port)
+        for warning in self._loaded.warnings:
+            log.warning("config.warning", reason=warning)
+        log.info("http.listening", address=f"{host}:{port}")
+        log.info(
+            "daemon.started",
+            version=__version__,
+            state_directory=str(self._loaded.state_directory),
+            connections=len(self._sessions),
+            sources=len(self._settings.sources),
+        )
+        self._notifier.ready(f"{len(self._sessions)} connections, {len(self._settings.sources)} sources")
+
+    # -- the view ------------------------------------------------------------------------------------------------
+
+    def health(self) -> Health:
+        """Tell how the daemon is: what keeps uplinks from being accepted makes it fail."""
+        reasons: list[str] = []
+        if self._journal is not None and (problem := self._journal.health().problem):
+            reasons.append(f"journal: {problem}")
+        for name, source in self._sources.items():
+            if not (status := source.status()).open:
+                reasons.append(f"source {name}: {status.why}")
+        return Health(tuple(reasons), Counter(self._states().values()))
+
+    def metrics(self) -> tuple[bytes, str]:
+        """Give the Prometheus text and its content type."""
+        return self._metrics.render()
+
+    def _states(self) -> dict[str, str]:
+        sessions = self._sessions
+        return {
+            name: str(sessions[name].status().state if name in sessions else State.DEACTIVATED)
+            for name in self._settings.connections
+        }
+
+    def _counts(self) -> Mapping[str, Any]:
+        return self._journal.counts() if self._journal is not None else {}
+
+    def _journal_health(self) -> Any:  # noqa: ANN401 (metrics has a protocol of its own for it)
+        if self._journal is None:
+            raise RuntimeError("the journal is not open")
+        return self._journal.health()
+
+
+async def run_daemon(loaded: Loaded, *, environ: Mapping[str, str]) -> None:
+    """Run until SIGTERM or SIGINT; a second signal ends at once. Raises `StartError`."""
+    daemon = Daemon(loaded, environ=environ)
+    async with anyio.create_task_group() as group:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            group.start_soon(_heed, signals, daemon)
+            await daemon.serve()
+            group.cancel_scope.cancel()
+
+
+async def _heed(signals: Any, daemon: Daemon) -> None:  # noqa: ANN401 (an async iterator of anyio's)
+    asked = False
+    async for number in signals:
+        if asked:
+            # The journal is safe at every moment: what was accepted is on disk.
+            os._exit(128 + number)
+        asked = True
+        log.info("daemon.stopping", signal=signal.Signals(number).name)
+        daemon.stop()
