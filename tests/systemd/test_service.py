@@ -1,0 +1,132 @@
+"""The unit file: systemd takes it, it is locked down, and it says what the daemon relies on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[2] / "systemd" / "mqttbridge.service"
+EXAMPLE = UNIT.with_name("credentials.conf.example")
+PROGRAM = "/opt/mqttbridge/bin/mqttbridge"
+
+
+def settings() -> dict[str, list[str]]:
+    """Give what the unit sets, by key."""
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text(encoding="utf-8").splitlines():
+        if "=" in line and not line.startswith(("#", ";")):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+@pytest.fixture
+def analyze() -> str:
+    """Give systemd-analyze."""
+    found = shutil.which("systemd-analyze")
+    if found is None:
+        message = "systemd-analyze is not installed: the unit file was not checked"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Give the unit as it would be installed, its program at a path that exists."""
+    program = tmp_path / "mqttbridge"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    unit = tmp_path / "units" / UNIT.name
+    unit.parent.mkdir()
+    text = UNIT.read_text(encoding="utf-8")
+    assert text.count(PROGRAM) == 1
+    unit.write_text(text.replace(PROGRAM, str(program)), encoding="utf-8")
+    return unit
+
+
+def run(*command: str | Path) -> tuple[int, str]:
+    """Run a command; give its exit code and what it said."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=50, check=False, encoding="utf-8"
+    )
+    return done.returncode, done.stdout
+
+
+def about_the_unit(output: str) -> str:
+    """Leave out what is said of other units of this machine."""
+    return "\n".join(line for line in output.splitlines() if "mqttbridge" in line)
+
+
+def test_systemd_takes_the_unit(analyze: str, installed: Path) -> None:
+    code, output = run(analyze, "verify", "--man=no", installed)
+    assert (code, about_the_unit(output)) == (0, "")
+
+
+def test_systemd_would_tell_of_a_mistake(analyze: str, installed: Path) -> None:
+    installed.write_text(installed.read_text(encoding="utf-8").replace("WatchdogSec=30", "WatchdogSec=often\nNo=1"))
+    _, output = run(analyze, "verify", "--man=no", installed)
+    assert "Failed to parse sec value" in about_the_unit(output)
+    assert "'No'" in about_the_unit(output)
+
+
+@pytest.mark.parametrize("with_example", [False, True])
+def test_the_exposure_level_is_at_most_one_and_a_half(analyze: str, installed: Path, *, with_example: bool) -> None:
+    if with_example:
+        place = installed.with_name(installed.name + ".d")
+        place.mkdir()
+        shutil.copy(EXAMPLE, place / "credentials.conf")
+    code, output = run(analyze, "security", "--no-pager", "--offline=true", "--threshold=15", installed)
+    assert code == 0, output
+    level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", output)
+    assert level, output
+    assert float(level[1]) <= 1.5
+
+
+def test_the_example_of_credentials_is_taken(analyze: str, installed: Path) -> None:
+    place = installed.with_name(installed.name + ".d")
+    place.mkdir()
+    text = EXAMPLE.read_text(encoding="utf-8")
+    (place / "credentials.conf").write_text(re.sub(r"^#(LoadCredential)", r"\1", text, flags=re.MULTILINE))
+    code, output = run(analyze, "verify", "--man=no", installed)
+    assert (code, about_the_unit(output)) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("Type", "notify"),
+        ("NotifyAccess", "main"),
+        ("WatchdogSec", "30"),
+        ("DynamicUser", "yes"),
+        ("StateDirectory", "mqttbridge"),
+        ("StateDirectoryMode", "0700"),
+        ("Restart", "on-failure"),
+        ("TimeoutStopSec", "15"),
+        ("LimitCORE", "0"),
+        ("ExecStart", f"{PROGRAM} run --config /etc/mqttbridge/mqttbridge.yaml"),
+    ],
+)
+def test_the_unit_says_what_the_daemon_relies_on(key: str, value: str) -> None:
+    assert settings()[key] == [value]
+
+
+def test_a_thousand_connections_and_as_many_requests_have_their_files() -> None:
+    assert int(settings()["LimitNOFILE"][0]) >= 4096
+
+
+def test_a_missing_directory_of_credentials_does_not_keep_the_service_down() -> None:
+    # An absolute path that is missing is fatal, unless a credential of the same id is set (systemd.exec(5)).
+    ids = {value.partition(":")[0] for value in settings()["LoadCredential"]}
+    assert ids == {value.partition(":")[0] for value in settings()["SetCredential"]}
+
+
+def test_a_wrong_configuration_is_not_tried_again_and_again() -> None:
+    assert settings()["RestartPreventExitStatus"] == ["1 2"]
+    assert int(settings()["StartLimitBurst"][0]) > 0
