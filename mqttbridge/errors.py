@@ -133,7 +133,7 @@ class ConnectFailed(LinkError):
 
 
 class TlsFailed(ConnectFailed):
-    """The TLS handshake failed: certificate, host name, version, …"""
+    """The TLS handshake failed: certificate, host name or version."""
 
 
 class LoginRefused(LinkError):

@@ -1,0 +1,103 @@
+"""What is between the journal and the broker."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mqttbridge.model import Outcome, Settled
+from mqttbridge.sessions.window import Window
+
+
+def delivered(seq: int) -> Settled:
+    return Settled(seq, Outcome.DELIVERED)
+
+
+def test_a_place_is_free_only_after_the_settlement() -> None:
+    window = Window(2)
+    window.send(1)
+    window.send(2)
+    assert window.room == 0
+    window.answer(delivered(1))
+    assert window.room == 0, "acknowledged, but a crash now would repeat it"
+    window.settled(window.finished())
+    assert window.room == 1
+
+
+def test_only_the_contiguous_beginning_is_settled() -> None:
+    window = Window(10)
+    for seq in (3, 5, 8):
+        window.send(seq)
+    window.answer(delivered(8))
+    window.answer(delivered(5))
+    assert window.finished() == []
+    window.answer(delivered(3))
+    assert [end.seq for end in window.finished()] == [3, 5, 8]
+
+
+def test_an_interrupted_window_forgets_the_unanswered_and_keeps_the_answered() -> None:
+    window = Window(10)
+    for seq in (1, 2, 3):
+        window.send(seq)
+    window.answer(delivered(2))
+    window.interrupt()
+    assert window.unanswered == 0
+    assert not window.recall(1)
+    assert window.recall(2)
+    assert not window.recall(2)
+    assert not window.recall(3)
+
+
+def test_the_brokers_receive_maximum_bounds_the_window() -> None:
+    window = Window(100)
+    window.open(receive_maximum=3)
+    assert window.room == 3
+    window.open(receive_maximum=65535)
+    assert window.room == 100
+
+
+def test_uplinks_that_expire_need_no_place_in_flight() -> None:
+    window = Window(1)
+    for seq in range(1, 100):
+        assert window.room > 0
+        window.skip(Settled(seq, Outcome.EXPIRED, "old"))
+    assert len(window.finished()) == 99
+
+
+@given(
+    size=st.integers(1, 8),
+    moves=st.lists(st.tuples(st.sampled_from(["send", "skip", "answer", "settle", "cut"]), st.integers(0, 7))),
+)
+def test_never_more_than_its_size_is_repeated_after_a_crash(size: int, moves: list[tuple[str, int]]) -> None:
+    """At every moment: what the broker may have and the journal does not know of fits the window."""
+    window = Window(size)
+    position = cursor = 0
+    at_broker: set[int] = set()
+    flying: list[int] = []
+    for move, which in moves:
+        if move in ("send", "skip") and window.room > 0:
+            position += 1
+            if window.recall(position):
+                continue
+            if move == "send":
+                window.send(position)
+                flying.append(position)
+                at_broker.add(position)
+            else:
+                window.skip(Settled(position, Outcome.PARKED, "why"))
+                at_broker.discard(position)  # it would be skipped after the crash as well
+        elif move == "answer" and flying:
+            assert window.answer(delivered(flying.pop(which % len(flying))))
+        elif move == "settle":
+            ends = window.finished()
+            if ends:
+                assert [end.seq for end in ends] == list(range(cursor + 1, ends[-1].seq + 1))
+                window.settled(ends)
+                cursor = ends[-1].seq
+                at_broker -= set(range(cursor + 1))
+        elif move == "cut":
+            window.interrupt()
+            position = cursor
+            flying.clear()
+        assert window.unanswered == len(flying)
+        assert len(at_broker) <= size
