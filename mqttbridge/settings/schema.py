@@ -2,7 +2,8 @@
 
 This is the one place where a property is declared. The loader converts by these types, and the JSON Schema for
 editors is generated from them. Property names in the file are the camelCase of the names here, as ThingPark X IoT
-Flow spells them. `Meta.extra["kind"]` tells the loader how to read a string (a duration, a size, …).
+Flow spells them. `Meta.extra["kind"]` tells the loader how to read a value (a duration, a size) or which check looks
+into it; `Meta.extra["alias"]` is another spelling of the name that is accepted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from mqttbridge.settings.secret import Secret
+from mqttbridge.settings import address
+from mqttbridge.settings.secret import Secret  # noqa: TC001 - msgspec resolves the annotations
 
 __all__ = [
     "Configuration",
@@ -33,6 +35,9 @@ __all__ = [
 
 SECOND = 1000
 HOUR = 3600 * SECOND
+PEBIBYTE = 1024**5
+
+DEFAULT_CLIENT_ID = "mqttbridge-{id}"
 
 Protocol = Literal["SSL", "WSS", "TCP"]
 ReconnectStrategy = Literal["CALM", "NORMAL", "AGGRESSIVE"]
@@ -59,12 +64,12 @@ def _size(low: int, text: str) -> Meta:
             {"type": "string", "pattern": r"^\d+(B|KiB|MiB|GiB|TiB)?$"},
         ],
     }
-    return Meta(description=text, extra={"kind": "size", "low": low}, extra_json_schema=schema)
+    return Meta(description=text, extra={"kind": "size", "low": low, "high": PEBIBYTE}, extra_json_schema=schema)
 
 
-def _text(kind: str, text: str) -> Meta:
-    """A string that the checks look into: `kind` names the check."""
-    return Meta(description=text, extra={"kind": kind}, extra_json_schema={"minLength": 1})
+def _text(kind: str, text: str, *, alias: str | None = None) -> Meta:
+    """Describe a string that must not be empty; `kind` names the check that looks into it."""
+    return Meta(description=text, extra={"kind": kind, "alias": alias}, extra_json_schema={"minLength": 1})
 
 
 class Base(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -77,11 +82,11 @@ class LinkSettings(Base, frozen=True, kw_only=True):
     host_name: Annotated[str, _text("hostName", "host, or host:port; default port 8883 (SSL), 1883 (TCP), 443 (WSS)")]
     protocol: Annotated[Protocol, Meta(description="SSL and WSS verify the broker's certificate, always")] = "SSL"
     web_socket_path: Annotated[str, _text("webSocketPath", "WSS only: the path of the WebSocket")] = "/mqtt"
-    username: Annotated[str | None, Meta(description="user name, if the broker asks for one")] = None
-    password: Annotated[Secret | None, Meta(description="password; better as !credential or !file")] = None
+    username: Annotated[str | None, _text("username", "user name, if the broker asks for one")] = None
+    password: Annotated[Secret | None, _text("password", "password; better as !credential or !file")] = None
     trusted_ca_certificate: Annotated[
         str | None,
-        _text("certificate", "PEM: the authorities to trust instead of the system's"),
+        _text("certificate", "PEM: the authorities to trust instead of the system's", alias="trustedCaCertficate"),
     ] = None
     certificate: Annotated[str | None, _text("certificate", "PEM: the client certificate for mutual TLS")] = None
     private_key: Annotated[Secret | None, _text("privateKey", "PEM, PKCS#8 or PKCS#1: key of `certificate`")] = None
@@ -94,9 +99,21 @@ class LinkSettings(Base, frozen=True, kw_only=True):
     client_id: Annotated[str | None, _text("clientId", "default mqttbridge-<id>")] = None
     keep_alive: Annotated[int, _duration(SECOND, 65535 * SECOND, "MQTT keep alive")] = 20 * SECOND
     alpn: Annotated[
-        tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...],
+        tuple[Annotated[str, _text("alpn", "a protocol name")], ...],
         Meta(description="TLS only: protocol names to offer, such as x-amzn-mqtt-ca"),
     ] = ()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the broker is: host (IPv6 without its brackets) and port.
+
+        The host comes as plain text even if it was read from a secret place: whoever connects needs it.
+        """
+        return address.broker("".join(self.host_name), self.protocol)
+
+    def client_id_for(self, identity: str) -> str:
+        """Give the client id to use: the configured one, else the default for this connection or source."""
+        return "".join(self.client_id or DEFAULT_CLIENT_ID.format(id=identity))
 
 
 class Configuration(LinkSettings, frozen=True, kw_only=True):
@@ -112,8 +129,11 @@ class Configuration(LinkSettings, frozen=True, kw_only=True):
         _text("downlinkTopicPattern", "where downlinks come from; it must lead back to the DevEUI"),
     ] = None
     downlink_enabled: Annotated[bool, Meta(description="false: no downlinks are taken")] = True
-    downlink_port: Annotated[int | None, Meta(ge=1, le=224, description="FPort of downlinks that name none")] = None
-    downlink_as_id: Annotated[str | None, Meta(description="AS_ID towards ThingPark")] = None
+    downlink_port: Annotated[
+        Annotated[int, Meta(ge=1, le=224)] | None,
+        Meta(description="FPort of downlinks that name none"),
+    ] = None
+    downlink_as_id: Annotated[str | None, _text("text", "AS_ID towards ThingPark")] = None
     downlink_as_key: Annotated[Secret | None, _text("asKey", "AS key towards ThingPark: 32 hex digits")] = None
     send_metadata: Annotated[
         bool,
@@ -170,7 +190,7 @@ class ThingMatcher(Base, frozen=True, kw_only=True, tag_field="type", tag="thing
     """Matches a device that has all these tags."""
 
     tags: Annotated[
-        tuple[Annotated[str, Meta(min_length=1)], ...],
+        tuple[Annotated[str, _text("text", "a tag of the device")], ...],
         Meta(min_length=1, description="all of them (AND), in any case"),
     ]
 
@@ -193,13 +213,21 @@ class Flow(Base, frozen=True, kw_only=True):
         tuple[Matcher, ...],
         Meta(description="any of them (OR); none: every uplink matches"),
     ] = ()
-    connections: Annotated[tuple[str, ...], Meta(min_length=1, description="ids of connections")]
+    connections: Annotated[
+        tuple[Annotated[str, _text("text", "the id of a connection")], ...],
+        Meta(min_length=1, description="ids of connections"),
+    ]
 
 
 class Http(Base, frozen=True, kw_only=True):
     """The daemon's one HTTP listener."""
 
     listen: Annotated[str, _text("listen", "address:port")] = "127.0.0.1:8080"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where to listen: address (IPv6 without its brackets) and port; port 0 takes a free one."""
+        return address.listener("".join(self.listen))
 
 
 class Journal(Base, frozen=True, kw_only=True):
@@ -215,7 +243,10 @@ class Journal(Base, frozen=True, kw_only=True):
 class Settings(Base, frozen=True, kw_only=True):
     """The whole file."""
 
-    state_directory: Annotated[str | None, _text("path", "default: $STATE_DIRECTORY, else `state` beside the file")] = None
+    state_directory: Annotated[
+        str | None,
+        _text("path", "default: $STATE_DIRECTORY, else `state` beside the file"),
+    ] = None
     http: Http = field(default_factory=Http)
     journal: Journal = field(default_factory=Journal)
     sources: dict[str, Source] = field(default_factory=dict)

@@ -1,0 +1,164 @@
+"""Look into single values, beyond their type. Pure.
+
+A check takes the text and gives the value to use (mostly the same), or raises `ValueError` with a sentence without
+its subject: "must begin with /". A check of a secret never quotes it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mqttbridge import topics
+from mqttbridge.errors import PatternError
+from mqttbridge.settings import address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CHECKS", "IDENTITY", "IDENTITY_PATTERN", "IDENTITY_RULE"]
+
+IDENTITY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
+IDENTITY = re.compile(IDENTITY_PATTERN).fullmatch
+IDENTITY_RULE = "1 to 64 letters, digits, . _ or -, the first a letter, digit or _"
+
+MAX_STRING = 65535
+"""MQTT 3.1.1, section 1.5.3: a string has a length of 16 bits."""
+MAX_ALPN = 255
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+AS_KEY = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
+DEVICE_KEY = re.compile(r"lora:([0-9A-F]{16})", re.IGNORECASE).fullmatch
+ALPN = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
+
+
+def _host_name(text: str) -> str:
+    # The protocol only decides on the default port.
+    address.broker(text, "SSL")
+    return text
+
+
+def _listen(text: str) -> str:
+    address.listener(text)
+    return text
+
+
+def _web_socket_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError("must begin with /, such as /mqtt")
+    if CONTROL.search(text) or " " in text or "#" in text or not text.isascii():
+        raise ValueError(
+            "must be the path of a URL, such as /mqtt, without spaces and #; encode other characters (%20)"
+        )
+    return text
+
+
+def _client_id(text: str) -> str:
+    _fits(text)
+    if CONTROL.search(text):
+        raise ValueError("must not hold control characters or line ends")
+    return text
+
+
+def _username(text: str) -> str:
+    return _client_id(text)
+
+
+def _password(text: str) -> str:
+    _fits(text)
+    return text
+
+
+def _as_key(text: str) -> str:
+    stripped = text.strip()
+    if not AS_KEY(stripped):
+        raise ValueError("must be 32 hex digits")
+    # The Token is made with the key in lower case.
+    return stripped.lower()
+
+
+def _device_key(text: str) -> str:
+    found = DEVICE_KEY(text.strip().replace("-", ""))
+    if not found:
+        raise ValueError("must be lora:<DevEUI> with the 16 hex digits of the DevEUI, such as lora:0018B20000000B20")
+    return f"lora:{found[1].upper()}"
+
+
+def _topic_filter(text: str) -> str:
+    _fits(text)
+    if CONTROL.search(text):
+        raise ValueError("must not hold control characters")
+    if text.startswith("$share/"):
+        _, group, *rest = text.split("/", 2)
+        if not group or "+" in group or "#" in group or not rest or not rest[0]:
+            raise ValueError("must be $share/<group>/<topic filter>")
+        text_without_group = rest[0]
+    else:
+        text_without_group = text
+    levels = text_without_group.split("/")
+    for number, level in enumerate(levels, 1):
+        if len(level) > 1 and ("+" in level or "#" in level):
+            raise ValueError("must have + and # only as whole levels, such as network/+/uplink")
+        if level == "#" and number < len(levels):
+            raise ValueError("must have # only at its end, such as network/#")
+    return text
+
+
+def _alpn(text: str) -> str:
+    if not ALPN(text):
+        raise ValueError(f"must be 1 to {MAX_ALPN} ASCII characters without spaces")
+    return text
+
+
+def _uplink_pattern(text: str) -> str:
+    _pattern(text)
+    return text
+
+
+def _downlink_pattern(text: str) -> str:
+    if not _pattern(text).leads_back():
+        raise ValueError("must hold {DevEUI}, so that a topic leads back to its device, or no placeholder at all")
+    return text
+
+
+def _pattern(text: str) -> topics.Pattern:
+    try:
+        return topics.compile_pattern(text)
+    except PatternError as error:
+        raise ValueError(f"{error} (at character {error.position + 1})") from None
+
+
+def _path(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _fits(text: str) -> None:
+    if len(text.encode()) > MAX_STRING:
+        raise ValueError(f"must be at most {MAX_STRING} bytes of UTF-8")
+
+
+CHECKS: dict[str, Callable[[str], str]] = {
+    "alpn": _alpn,
+    "asKey": _as_key,
+    # What PEM holds is looked into together, in `links`.
+    "certificate": _text,
+    "clientId": _client_id,
+    "deviceKey": _device_key,
+    "downlinkTopicPattern": _downlink_pattern,
+    "hostName": _host_name,
+    "listen": _listen,
+    "password": _password,
+    "path": _path,
+    "privateKey": _text,
+    "text": _text,
+    "topicFilter": _topic_filter,
+    "uplinkTopicPattern": _uplink_pattern,
+    "username": _username,
+    "webSocketPath": _web_socket_path,
+}
+"""By `Meta.extra["kind"]` of the schema."""

@@ -1,0 +1,298 @@
+"""Turn a tree of nodes into the structs of the schema, leaf by leaf, by the type of each property.
+
+Nothing stops at the first problem: what cannot be converted gives `FAILED`, is recorded, and the rest goes on. The
+recursion follows the schema, never the file, so its depth is fixed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec.inspect as types
+
+from mqttbridge.settings import scalars
+from mqttbridge.settings.checks import CHECKS, IDENTITY, IDENTITY_RULE
+from mqttbridge.settings.links import LinkCheck
+from mqttbridge.settings.pem import holds_private_key
+from mqttbridge.settings.problems import shown
+from mqttbridge.settings.reader import Broken, Entry, Mapping, Scalar, Sequence
+from mqttbridge.settings.schema import LinkSettings
+from mqttbridge.settings.secret import Secret
+
+if TYPE_CHECKING:
+    from mqttbridge.settings.problems import KeyPath, Mark, Problems
+    from mqttbridge.settings.reader import Node
+    from mqttbridge.settings.references import References
+
+__all__ = ["FAILED", "Converter"]
+
+FAILED: Final = object()
+"""Instead of a value: the problem has been recorded."""
+
+LATER_FORMATS = frozenset({"chirpstack", "tts"})
+NEEDS_QUOTES = "text that begins with [ or { needs quotes"
+
+Types = types.Type
+
+
+class Converter:
+    """Converts the nodes of one load. `secrets` and `marks` (where each property stands) fill up on the way."""
+
+    def __init__(self, problems: Problems, references: References, now: int) -> None:
+        """Take where problems go, what references point to, and the wall time in ms."""
+        self.problems = problems
+        self.references = references
+        self.secrets: set[str] = set()
+        self.marks: dict[KeyPath, Mark] = {}
+        self._links = LinkCheck(problems, self.marks, now)
+
+    def convert(self, entry: Entry, wanted: Types, path: KeyPath) -> Any:  # noqa: ANN401 - any type of the schema
+        """Give the value of a property, or `FAILED`."""
+        node = entry.node
+        # A list or an empty value has no telling place of its own: its name has.
+        self.marks[path] = node.mark if isinstance(node, Scalar) and not node.null else entry.mark
+        if isinstance(node, Broken):
+            return FAILED
+        wanted, extra, rule = _unwrapped(wanted)
+        match wanted:
+            case types.StructType() | types.UnionType():
+                return self._struct(node, wanted, path)
+            case types.VarTupleType():
+                return self._list(node, wanted, path)
+            case types.DictType():
+                return self._dict(node, wanted, path)
+            case _:
+                return self._leaf(node, wanted, extra, rule, path)
+
+    def _struct(self, node: Node, wanted: types.StructType | types.UnionType, path: KeyPath) -> Any:  # noqa: ANN401
+        if isinstance(node, Scalar) and node.null:
+            node = Mapping(self.marks[path], flow=False, entries={})
+        if not isinstance(node, Mapping):
+            return self._fail(path, f"must be a mapping of properties, not {_kind(node)}")
+        struct = wanted if isinstance(wanted, types.StructType) else self._variant(node, wanted, path)
+        if struct is None:
+            return FAILED
+        given, sound = self._given(node, struct, path)
+        values = {}
+        for field in struct.fields:
+            here = (*path, field.encode_name)
+            entry = given.get(field.encode_name)
+            if entry is None or (not field.required and isinstance(entry.node, Scalar) and entry.node.null):
+                continue
+            value = self.convert(entry, field.type, here)
+            sound = sound and value is not FAILED
+            values[field.name] = value
+        if issubclass(struct.cls, LinkSettings):
+            sound = self._links.check(struct, values, path, FAILED) and sound
+        return struct.cls(**values) if sound else FAILED
+
+    def _variant(self, node: Mapping, union: types.UnionType, path: KeyPath) -> types.StructType | None:
+        """Choose between structs by the property that names the kind, such as `transport`."""
+        structs = {str(one.tag): one for one in union.types if isinstance(one, types.StructType)}
+        tag_field = str(next(iter(structs.values())).tag_field)
+        choices = _one_of(sorted(structs))
+        entry = node.entries.get(tag_field)
+        if entry is None or (isinstance(entry.node, Scalar) and entry.node.null):
+            near = self.problems.suggest(tag_field, node.entries)
+            hint = f"; did you mean it by {shown(near)}?" if near else ""
+            self._fail((*path, tag_field), f"is missing; it must be {choices}{hint}", self.marks[path])
+            return None
+        wanted = types.LiteralType(tuple(sorted(structs)))
+        tag = self.convert(entry, wanted, (*path, tag_field))
+        return None if tag is FAILED else structs[tag]
+
+    def _given(self, node: Mapping, struct: types.StructType, path: KeyPath) -> tuple[dict[str, Entry], bool]:
+        """Sort out names: aliases, unknown ones, missing ones."""
+        fields = {field.encode_name: field for field in struct.fields}
+        aliases = {alias: field.encode_name for field in struct.fields if (alias := _alias(field))}
+        given: dict[str, Entry] = {}
+        meant = set()
+        sound = True
+        for key, entry in node.entries.items():
+            name = aliases.get(key, key)
+            if name in given:
+                text = f"is the same property as {name} under another name; keep one of them"
+                sound = self._fail((*path, key), text, entry.mark) is not FAILED
+            elif name in fields:
+                given[name] = entry
+            elif key != struct.tag_field:
+                near = self._unknown(key, entry, struct, path)
+                meant.add(near)
+                sound = False
+        for name, field in fields.items():
+            if field.required and name not in given and name not in meant:
+                self._fail((*path, name), f"is missing{_hint(field)}", self.marks[path])
+                sound = False
+        return given, sound
+
+    def _unknown(self, key: str, entry: Entry, struct: types.StructType, path: KeyPath) -> str | None:
+        """Report a name that does not exist here; gives the name that was probably meant."""
+        names = [field.encode_name for field in struct.fields]
+        for field in struct.fields:
+            inner = _unwrapped(field.type)[0]
+            if isinstance(inner, types.StructType) and any(key == one.encode_name for one in inner.fields):
+                self._fail((*path, key), f"does not belong here but under {field.encode_name}", entry.mark)
+                return None
+        near = self.problems.suggest(key, [*names, struct.tag_field] if struct.tag_field else names)
+        if near:
+            text = f"is not a known property; did you mean {near}?"
+        else:
+            text = f"is not a known property; known here: {', '.join(names)}"
+        self._fail((*path, key), text, entry.mark)
+        return near
+
+    def _list(self, node: Node, wanted: types.VarTupleType, path: KeyPath) -> Any:  # noqa: ANN401
+        if not isinstance(node, Sequence):
+            return self._fail(path, f"must be a list, such as [a, b], not {_kind(node)}")
+        if len(node.items) < (wanted.min_length or 0):
+            return self._fail(path, "must be a list with at least one item")
+        values = [
+            self.convert(Entry(item.mark, item), wanted.item_type, (*path, f"[{number}]"))
+            for number, item in enumerate(node.items)
+        ]
+        return FAILED if any(value is FAILED for value in values) else tuple(values)
+
+    def _dict(self, node: Node, wanted: types.DictType, path: KeyPath) -> Any:  # noqa: ANN401
+        if not isinstance(node, Mapping):
+            return self._fail(path, f"must be a mapping from ids to their properties, not {_kind(node)}")
+        values = {}
+        for key, entry in node.entries.items():
+            here = (*path, key)
+            values[key] = self.convert(entry, wanted.value_type, here)
+            if not IDENTITY(key):
+                values[key] = self._fail(here, f"cannot be an id; an id has {IDENTITY_RULE}", entry.mark)
+        return FAILED if any(value is FAILED for value in values.values()) else values
+
+    def _leaf(self, node: Node, wanted: Types, extra: dict[str, Any], rule: str, path: KeyPath) -> Any:  # noqa: ANN401
+        """Convert one scalar."""
+        if not isinstance(node, Scalar):
+            hint = f"; {NEEDS_QUOTES}" if isinstance(node, Sequence | Mapping) and node.flow else ""
+            return self._fail(path, f"must be {_leaf_name(wanted)}, not {_kind(node)}{hint}")
+        if node.null:
+            return self._fail(path, f"is empty{rule and f'; wanted: {rule}'}")
+        text = node.text
+        if node.tag:
+            try:
+                text = self.references.resolve(node)
+            except ValueError as error:
+                return self._fail(path, str(error))
+        secret = bool(node.tag) or isinstance(wanted, types.CustomType)
+        try:
+            if isinstance(wanted, types.StrType | types.CustomType):
+                return self._string(text, extra.get("kind"), secret=secret)
+            return _value(text, wanted, extra, secret=secret)
+        except ValueError as error:
+            problem = str(error)
+        if node.tag and isinstance(wanted, types.StrType):
+            # The words of a check may quote what was read.
+            problem = f"what !{node.tag} {shown(node.text)} gives is not usable here{rule and f'; wanted: {rule}'}"
+        return self._fail(path, problem)
+
+    def _string(self, text: str, kind: str | None, *, secret: bool) -> str:
+        """Check a string, and keep it as a secret if it is one."""
+        if kind is None:
+            value = text
+        elif not text:
+            raise ValueError("is empty; give a value, or leave the property out")
+        else:
+            value = CHECKS[kind](text)
+        if kind == "certificate":
+            secret = holds_private_key(text)
+        if not secret:
+            return value
+        self.secrets.update(one for one in (text, value) if one)
+        return Secret(value)
+
+    def _fail(self, path: KeyPath, text: str, mark: Mark | None = None) -> object:
+        self.problems.add(mark or self.marks[path], path, text)
+        return FAILED
+
+
+def _value(text: str, wanted: Types, extra: dict[str, Any], *, secret: bool) -> Any:  # noqa: ANN401
+    """Convert what is not a string. Raises `ValueError` with a sentence."""
+    try:
+        match wanted:
+            case types.BoolType():
+                return scalars.boolean(text)
+            case types.LiteralType():
+                return _choice(text, wanted)
+            case types.IntType() if extra.get("kind") == "duration":
+                return scalars.duration(text, extra["low"], extra["high"])
+            case types.IntType() if extra.get("kind") == "size":
+                return scalars.size(text, extra["low"], extra["high"])
+            case types.IntType():
+                return scalars.integer(text, _int(wanted.ge), _int(wanted.le))
+    except ValueError as error:
+        raise ValueError(f"must be {error}" + ("" if secret else f", not {shown(text)}")) from None
+    raise TypeError(f"the schema has a type that the loader does not know: {wanted}")
+
+
+def _choice(text: str, wanted: types.LiteralType) -> str:
+    names = [str(value) for value in wanted.values]
+    if text in names:
+        return text
+    if text.casefold() in LATER_FORMATS and "thingpark" in names:
+        raise ValueError("thingpark (this version of mqttbridge reads no other format)")
+    by_case = [name for name in names if name.casefold() == text.casefold()]
+    raise ValueError(by_case[0] if by_case else _one_of(names))
+
+
+def _unwrapped(wanted: Types) -> tuple[Types, dict[str, Any], str]:
+    """Take off what surrounds a type: gives the bare type, what `Meta.extra` says, and the description."""
+    extra: dict[str, Any] = {}
+    rule = ""
+    while True:
+        if isinstance(wanted, types.Metadata):
+            extra |= wanted.extra or {}
+            rule = (wanted.extra_json_schema or {}).get("description", rule)
+            wanted = wanted.type
+            continue
+        if isinstance(wanted, types.UnionType):
+            inner = [one for one in wanted.types if not isinstance(one, types.NoneType)]
+            if len(inner) == 1:
+                wanted = inner[0]
+                continue
+        return wanted, extra, rule
+
+
+def _alias(field: types.Field) -> str | None:
+    alias = _unwrapped(field.type)[1].get("alias")
+    return None if alias is None else str(alias)
+
+
+def _hint(field: types.Field) -> str:
+    rule = _unwrapped(field.type)[2]
+    return f"; it must be given: {rule}" if rule else "; it must be given"
+
+
+def _leaf_name(wanted: Types) -> str:
+    match wanted:
+        case types.BoolType():
+            return "true or false"
+        case types.IntType():
+            return "a number"
+        case types.LiteralType():
+            return _one_of([str(value) for value in wanted.values])
+        case _:
+            return "text"
+
+
+def _one_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _kind(node: Node) -> str:
+    """Name what stands there, without quoting it."""
+    match node:
+        case Sequence():
+            return "a list"
+        case Mapping():
+            return "a mapping"
+        case Scalar() if node.null:
+            return "nothing"
+        case _:
+            return "a single value"
+
+
+def _int(bound: float | None) -> int | None:
+    return None if bound is None else int(bound)

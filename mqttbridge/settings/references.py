@@ -1,0 +1,107 @@
+"""Resolve `!file`, `!env` and `!credential`: text that stands elsewhere.
+
+This is also where the configuration's own files are read: regular files only, and never more than a limit, so that a
+FIFO, a device or an endless file is an error and not a hang. Raises `ValueError` with a sentence; no sentence holds
+what was read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mqttbridge.settings.reader import Scalar
+
+__all__ = ["MAX_REFERENCED", "References", "read_file"]
+
+MAX_REFERENCED = 1024 * 1024
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes."""
+    try:
+        # A FIFO without a writer would block the open.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ValueError("cannot be read: no file can have this name") from None
+    try:
+        with os.fdopen(handle, "rb") as file:
+            return _bounded(file.fileno(), limit)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+
+
+def _bounded(handle: int, limit: int) -> bytes:
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("is not a regular file")
+    data = bytearray()
+    # Some files (in /proc) do not tell their size.
+    if status.st_size <= limit:
+        while len(data) <= limit and (chunk := os.read(handle, limit + 1 - len(data))):
+            data += chunk
+    if status.st_size > limit or len(data) > limit:
+        raise ValueError(f"is larger than {limit // 1024**2} MiB")
+    return bytes(data)
+
+
+class References:
+    """Knows the environment that references point into."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Take the environment variables."""
+        self._environ = environ
+
+    def resolve(self, node: Scalar) -> str:
+        """Give the text that a tagged scalar stands for. From files, one newline at the end is taken off."""
+        name = node.text
+        if not name:
+            raise ValueError(f"!{node.tag} needs a name behind it")
+        if node.tag == "env":
+            return self._variable(name)
+        if node.tag == "credential":
+            return self._text(self._credential(name), f"the credential {name}")
+        path = Path(node.mark.file).parent / name
+        return self._text(path, f"the file {path}")
+
+    def _variable(self, name: str) -> str:
+        value = self._environ.get(name)
+        if value is None:
+            raise ValueError(f"the environment variable {name} is not set")
+        if not value:
+            raise ValueError(f"the environment variable {name} is empty")
+        # Python hides bytes that are no UTF-8 in lone surrogates.
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(f"the environment variable {name} is not UTF-8 text")
+        return value
+
+    def _credential(self, name: str) -> Path:
+        directory = self._environ.get("CREDENTIALS_DIRECTORY")
+        if not directory:
+            raise ValueError(
+                f"$CREDENTIALS_DIRECTORY is not set; systemd sets it for a service with LoadCredential={name}:…",
+            )
+        if "/" in name or name in {".", ".."}:
+            raise ValueError("!credential takes the name of a credential, not a path; use !file for a path")
+        return Path(directory) / name
+
+    def _text(self, path: Path, what: str) -> str:
+        try:
+            data = read_file(path, MAX_REFERENCED)
+        except ValueError as error:
+            raise ValueError(f"{what} {error}") from None
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise ValueError(f"{what} is not UTF-8 text; certificates and keys must be in PEM form, not DER") from None
+        text = text.removesuffix("\n").removesuffix("\r")
+        if not text:
+            raise ValueError(f"{what} is empty")
+        return text
