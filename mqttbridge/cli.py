@@ -27,6 +27,7 @@ __all__ = ["main"]
 
 DEFAULT_CONFIG = "/etc/mqttbridge/mqttbridge.yaml"
 BUG = 70
+DAY = 24 * 3600 * 1000
 redactor = Redactor()
 
 config_option = click.option(
@@ -95,7 +96,7 @@ def demo(duration: str | None, devices: int) -> None:
     from mqttbridge.settings.scalars import duration as parse_duration
 
     try:
-        seconds = None if duration is None else parse_duration(duration) / 1000
+        seconds = None if duration is None else parse_duration(duration, 1000, DAY) / 1000
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--duration") from error
     configure(sys.stderr, level="warning", redactor=redactor)

@@ -28,7 +28,7 @@ from mqttbridge.routing import Router
 from mqttbridge.sessions.gate import ConnectGate
 from mqttbridge.sessions.machine import State
 from mqttbridge.sessions.runner import BrokerSession
-from mqttbridge.settings.checks import listen_address
+from mqttbridge.settings.address import listener as listen_address
 from mqttbridge.settings.schema import HttpSource, MqttSource
 from mqttbridge.sources.http import HttpIntake
 from mqttbridge.sources.intake import Intake

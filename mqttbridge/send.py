@@ -17,7 +17,7 @@ from mqttbridge.formats.token import sign
 from mqttbridge.mqtt.client import link_options, open_link
 from mqttbridge.mqtt.link import REFUSED, Publish
 from mqttbridge.mqtt.reasons import reason
-from mqttbridge.settings.checks import listen_address
+from mqttbridge.settings.address import listener as listen_address
 from mqttbridge.settings.schema import HttpSource, MqttSource
 
 if TYPE_CHECKING:
