@@ -64,15 +64,15 @@ class LinkListener(Protocol):
     """Who is told what happens on a link."""
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
-        """Some publishes were answered, in the order of the answers."""
+        """Take the answers to publishes, in the order in which they came."""
         ...
 
     def received(self, messages: Sequence[Received]) -> None:
-        """Some messages came. With QoS 1 or 2 the broker waits for `Link.acknowledge`."""
+        """Take messages that came. With QoS 1 or 2 the broker waits for `Link.acknowledge`."""
         ...
 
     def lost(self, error: LinkError) -> None:
-        """The link that was open ended without being asked to. Called once, last."""
+        """Hear that the open link ended without being asked to. Called once, last."""
         ...
 
 

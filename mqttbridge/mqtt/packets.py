@@ -1,0 +1,183 @@
+"""The MQTT packets that flow by the thousand: PUBLISH and its answers, to and from bytes. Pure.
+
+Everything else (CONNECT, CONNACK, SUBSCRIBE, PINGREQ, …) is left to the MQTT client library. Whatever a broker sends,
+these functions either understand it or raise `Malformed`; sizes are bounded by `LARGEST`.
+Sections are those of MQTT 3.1.1 and MQTT 5.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from mqttbridge.mqtt.link import Received
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "CONNACK",
+    "DISCONNECT",
+    "LARGEST",
+    "PINGRESP",
+    "PUBACK",
+    "PUBCOMP",
+    "PUBLISH",
+    "PUBREC",
+    "PUBREL",
+    "SUBACK",
+    "UNSUBACK",
+    "Malformed",
+    "Splitter",
+    "answer",
+    "answered",
+    "encode",
+    "publish",
+    "published",
+]
+
+# Packet types: the upper half of the first byte (section 2.1.2).
+CONNACK = 2
+PUBLISH = 3
+PUBACK = 4
+PUBREC = 5
+PUBREL = 6
+PUBCOMP = 7
+SUBACK = 9
+UNSUBACK = 11
+PINGRESP = 13
+DISCONNECT = 14
+
+LARGEST = 16 * 1024 * 1024
+"""Bytes of the largest packet taken from a broker. LoRaWAN documents are a thousandth of it."""
+
+LARGEST_LENGTH = 268_435_455
+LONGEST_STRING = 65535
+QOS_MASK = 0x06
+QOS_NEVER = 0x06
+
+_pack_answer = Struct("!BBH").pack
+_pack_answer_code = Struct("!BBHB").pack
+
+
+class Malformed(ValueError):
+    """The broker broke the protocol; the message says how."""
+
+
+def _varint(value: int) -> bytes:
+    """Encode a length (section 1.5.5 of MQTT 5)."""
+    out = bytearray()
+    while value > 127:  # noqa: PLR2004 - seven bits a byte
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """Decode a length; gives it and where it ends, or -1 for the end if it is not complete yet."""
+    value = 0
+    for index in range(4):
+        if position + index >= len(data):
+            return 0, -1
+        byte = data[position + index]
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:  # noqa: PLR2004 - the continuation bit
+            return value, position + index + 1
+    raise Malformed("a length of more than four bytes")
+
+
+def publish(topic: bytes, payload: bytes, *, qos: int, retain: bool, mid: int, v5: bool) -> bytes:
+    """Encode a PUBLISH (section 3.3). Raises `ValueError` for what no packet can hold."""
+    size = len(topic)
+    if not 0 < size <= LONGEST_STRING:
+        raise ValueError(f"A topic has 1 to 65535 bytes, not {size}.")
+    head = size.to_bytes(2, "big") + topic
+    if qos:
+        head += mid.to_bytes(2, "big")
+    if v5:
+        head += b"\x00"
+    length = len(head) + len(payload)
+    if length > LARGEST_LENGTH:
+        raise ValueError(f"A message of {length} bytes is larger than MQTT allows.")
+    first = PUBLISH << 4 | qos << 1 | retain
+    return b"".join((bytes((first,)), _varint(length), head, payload))
+
+
+def encode(first: int, body: bytes) -> bytes:
+    """Put a packet together again."""
+    return bytes((first,)) + _varint(len(body)) + body
+
+
+def answer(kind: int, mid: int, code: int = 0) -> bytes:
+    """Encode PUBACK, PUBREC, PUBREL or PUBCOMP; a code other than 0 is for MQTT 5 alone (section 3.4)."""
+    first = kind << 4 | (2 if kind == PUBREL else 0)
+    return _pack_answer_code(first, 3, mid, code) if code else _pack_answer(first, 2, mid)
+
+
+def answered(body: bytes) -> tuple[int, int]:
+    """Decode the body of PUBACK, PUBREC, PUBREL or PUBCOMP: packet identifier and reason code (section 3.4.2)."""
+    size = len(body)
+    if size < 2:  # noqa: PLR2004 - the packet identifier
+        raise Malformed("an acknowledgement without a packet identifier")
+    return body[0] << 8 | body[1], (body[2] if size > 2 else 0)  # noqa: PLR2004 - a missing code is 0
+
+
+def published(first: int, body: bytes, *, v5: bool) -> Received:
+    """Decode a PUBLISH. A topic that is not UTF-8 comes with replacement characters: its payload is still good."""
+    qos = (first & QOS_MASK) >> 1
+    if first & QOS_MASK == QOS_NEVER:
+        raise Malformed("a PUBLISH with QoS 3")
+    at = 2 + int.from_bytes(body[:2], "big")
+    topic = body[2:at]
+    if not topic:  # MQTT 5 allows it with a topic alias, which the client never offered
+        raise Malformed("a PUBLISH without a topic")
+    mid = 0
+    if qos:
+        mid = int.from_bytes(body[at : at + 2], "big")
+        at += 2
+        if not mid:
+            raise Malformed("a PUBLISH without a packet identifier")
+    if v5:
+        size, start = _read_varint(body, at)
+        if start < 0:
+            raise Malformed("a PUBLISH without its properties")
+        at = start + size
+    if at > len(body):
+        raise Malformed("a PUBLISH that is too short")
+    return Received(topic.decode("utf-8", "replace"), body[at:], qos, bool(first & 1), mid)
+
+
+class Splitter:
+    """Cuts what comes from the socket into packets. Holds at most one incomplete packet of at most `LARGEST` bytes."""
+
+    def __init__(self) -> None:
+        """Start with nothing held."""
+        self._rest = bytearray()
+        self._need = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Give each complete packet: its first byte and its body. Raises `Malformed` where the packets end."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._need:
+                return
+            data = bytes(self._rest)
+            self._rest.clear()
+        position, end = 0, len(data)
+        self._need = 0
+        while end - position >= 2:  # noqa: PLR2004 - the shortest packet
+            length, start = data[position + 1], position + 2
+            if length > 127:  # noqa: PLR2004 - more than one byte of length
+                length, start = _read_varint(data, position + 1)
+                if start < 0:
+                    break
+                if length > LARGEST:
+                    raise Malformed(f"a packet of {length} bytes; at most {LARGEST} are taken")
+            stop = start + length
+            if stop > end:
+                self._need = stop - position
+                break
+            yield data[position], data[start:stop]
+            position = stop
+        self._rest += data[position:]

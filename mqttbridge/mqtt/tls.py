@@ -1,0 +1,137 @@
+"""TLS contexts from PEM text, and what went wrong with TLS in plain words.
+
+Certificates and host names are always verified, and nothing below TLS 1.2 is spoken: there is no switch for less.
+Keys are shown to OpenSSL through memory that no path leads to once the context is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+import tempfile
+from typing import TYPE_CHECKING, BinaryIO
+
+from mqttbridge.errors import TlsFailed
+from mqttbridge.mqtt.offload import Offload
+
+if TYPE_CHECKING:
+    from mqttbridge.mqtt.options import LinkOptions
+
+__all__ = ["build", "context_for", "explain"]
+
+_builders = Offload(2, "mqttbridge-tls")
+
+SHARED = 1024
+"""Contexts kept; links with equal certificates share one, because a context with many authorities is large."""
+
+_contexts: dict[bytes, ssl.SSLContext] = {}  # oldest first
+
+REASONS = {
+    "CERTIFICATE_UNKNOWN": "the broker does not accept the client certificate",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker demands a client certificate; set certificate and privateKey",
+    "TLSV1_ALERT_UNKNOWN_CA": "the broker does not know the authority of the client certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the broker rejects the client certificate as bad",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the broker says that the client certificate has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the broker says that the client certificate was revoked",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the broker does not accept the client certificate",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": (
+        "the broker refuses the handshake: no shared cipher, or it demands a client certificate"
+    ),
+    "TLSV1_ALERT_ACCESS_DENIED": "the broker denies access to this client certificate",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the broker speaks no TLS version that is allowed here (1.2 or newer)",
+    "UNSUPPORTED_PROTOCOL": "the broker speaks no TLS version that is allowed here (1.2 or newer)",
+    "WRONG_VERSION_NUMBER": "the broker does not speak TLS on this port; check the port and protocol",
+    "HTTP_REQUEST": "the broker does not speak TLS on this port; check the port and protocol",
+    "NO_APPLICATION_PROTOCOL": "the broker accepts none of the alpn names",
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "the broker accepts none of the alpn names",
+    "UNEXPECTED_EOF_WHILE_READING": "the broker closed the connection during the handshake",
+}
+
+# X509_V_ERR_*: the codes of `ssl.SSLCertVerificationError.verify_code`.
+VERIFY = {
+    9: "the broker's certificate is not valid yet; check this machine's clock",
+    10: "the broker's certificate has expired",
+    18: "the broker's certificate is self-signed; set trustedCaCertificate to trust it",
+    19: "the broker's certificate chain ends in an unknown self-signed authority; set trustedCaCertificate",
+    20: "the authority of the broker's certificate is unknown; set trustedCaCertificate",
+    21: "the broker's certificate cannot be verified: it sends an incomplete chain, or its authority is unknown",
+    23: "the broker's certificate was revoked",
+    62: "the broker's certificate is not for this host name; check hostName",
+    64: "the broker's certificate is not for this IP address; check hostName",
+}
+
+
+def explain(error: ssl.SSLError) -> str:
+    """Say in plain words why TLS failed."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        known = VERIFY.get(error.verify_code)
+        return known or f"the broker's certificate cannot be verified: {error.verify_message}"
+    reason = error.reason or ""
+    if isinstance(error, ssl.SSLEOFError):
+        reason = reason or "UNEXPECTED_EOF_WHILE_READING"
+    return REASONS.get(reason) or f"TLS failed: {reason.replace('_', ' ').lower() or error}"
+
+
+async def context_for(options: LinkOptions) -> ssl.SSLContext:
+    """Give the context of a link, built in a thread the first time. Raises `TlsFailed`."""
+    key = options.private_key.reveal() if options.private_key is not None else None
+    inputs = (options.ca, options.certificate, key, options.alpn)
+    # By digest: the cache holds no key as text.
+    digest = hashlib.sha256(repr(inputs).encode()).digest()
+    context = _contexts.pop(digest, None)
+    try:
+        if context is None:
+            context = await _builders.run(digest, lambda: build(*inputs))
+    except ValueError as error:
+        raise TlsFailed(f"{options.where}: {error}") from None
+    _contexts[digest] = context  # now the youngest
+    while len(_contexts) > SHARED:
+        _contexts.pop(next(iter(_contexts)))
+    return context
+
+
+def build(ca: str | None, certificate: str | None, key: str | None, alpn: tuple[str, ...]) -> ssl.SSLContext:
+    """Build a context. Blocks for some milliseconds. Raises `ValueError` with a sentence."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if ca is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    else:
+        try:
+            context.load_verify_locations(cadata=ca)
+        except (ssl.SSLError, ValueError):
+            raise ValueError("trustedCaCertificate holds no usable PEM certificate") from None
+    if certificate is not None:
+        if key is None:
+            raise ValueError("certificate needs privateKey")
+        _load_pair(context, certificate, key)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Load certificate and key through a private file that has no name."""
+
+    def no_passphrase() -> str:
+        raise ValueError("privateKey is encrypted; give it without a passphrase")  # OpenSSL would ask the terminal
+
+    with _nameless_file() as file:
+        file.write(f"{key.strip()}\n{certificate.strip()}\n".encode())
+        file.flush()
+        try:
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=no_passphrase)
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise ValueError("certificate and privateKey do not belong together") from None
+            raise ValueError("certificate or privateKey is not usable PEM") from None
+
+
+def _nameless_file() -> BinaryIO:
+    """Open a file in memory; where the kernel has none, one on disk that is unlinked at once."""
+    try:
+        return os.fdopen(os.memfd_create("mqttbridge-tls", os.MFD_CLOEXEC), "w+b")
+    except OSError:
+        return tempfile.TemporaryFile()
