@@ -65,7 +65,7 @@ class Journal(Protocol):
         ...
 
     def counts(self) -> Mapping[str, Counts]:
-        """The account of each connection that the journal knows, as committed. Cheap."""
+        """Give the account of each connection that the journal knows, as committed. Cheap."""
         ...
 
     def oldest(self, connection: str) -> int | None:

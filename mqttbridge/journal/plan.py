@@ -1,0 +1,145 @@
+"""What one transaction will do, decided before the disk is touched. Pure; used by the writer thread only.
+
+A plan collects appends, settlements and declarations in the order in which they came. It never changes the ledger:
+that happens when the plan is on disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mqttbridge.journal.ledger import Change, Ledger, Settlement
+from mqttbridge.journal.schema import PAGE
+from mqttbridge.model import Connections, Entry, Outcome, Queued, Settled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Group", "Plan", "estimate"]
+
+NO_TAGS: frozenset[str] = frozenset()
+ROW = 120
+"""Bytes of a row and its index entry beside the body, about."""
+
+
+def estimate(number: int, size: int) -> int:
+    """How many bytes of pages `number` uplinks with `size` bytes of bodies take, about, and rather too many."""
+    row = size // max(1, number) + ROW
+    if row < PAGE:
+        return number * PAGE // (PAGE // row)
+    return number * (row // PAGE + 2) * PAGE
+
+
+class Group:
+    """The new uplinks of one route."""
+
+    __slots__ = ("id", "queued")
+
+    def __init__(self, ident: int) -> None:
+        """Start empty."""
+        self.id = ident
+        self.queued: list[Queued] = []
+
+
+class Plan:
+    """One transaction to be. `rows` and `bodies` are for the uplink table, `parked` for its table."""
+
+    def __init__(self, ledger: Ledger, now: int) -> None:
+        """Start with nothing to do, on top of what is committed."""
+        self._ledger = ledger
+        self._now = now
+        self._settled: dict[str, Settlement] = {}
+        self._last_seq = self.first_seq = ledger.last_seq
+        self._offset = 1
+        self.connections: dict[str, int] = {}
+        self.routes: dict[Connections, int] = {}
+        self.groups: dict[Connections, Group] = {}
+        self.rows: list[tuple[object, ...]] = []
+        self.bodies: list[bytes] = []
+        self.parked: list[tuple[int, int, int, str]] = []
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add uplinks, in this order."""
+        groups, rows, bodies = self.groups, self.rows, self.bodies
+        seq, offset = self._last_seq, self._offset
+        for entry in entries:
+            group = groups.get(entry.connections) or self._group(entry.connections)
+            uplink = entry.uplink
+            seq += 1
+            length = len(uplink.body)
+            rows.append(
+                (
+                    group.id,
+                    uplink.received,
+                    uplink.time,
+                    uplink.source,
+                    uplink.kind,
+                    uplink.dev_eui,
+                    uplink.fcnt,
+                    offset,
+                    length,
+                )
+            )
+            bodies.append(uplink.body)
+            offset += length
+            group.queued.append(Queued(seq, replace(uplink, tags=NO_TAGS) if uplink.tags else uplink))
+        self._last_seq, self._offset = seq, offset
+
+    def settle(self, connection: str, settled: Sequence[Settled]) -> None:
+        """Add a settlement; what lies at or below the cursor is done already. Raises `ValueError`."""
+        account = self._ledger.accounts.get(connection)
+        if account is None:
+            raise ValueError(f"connection {connection!r} has nothing to settle")
+        if any(one.seq >= two.seq for one, two in itertools.pairwise(settled)):
+            raise ValueError("settlements must rise by seq")
+        if settled and settled[-1].seq > self._ledger.last_seq:
+            raise ValueError(f"no uplink has seq {settled[-1].seq}")
+        move = self._settled.get(connection) or Settlement(connection, account.cursor)
+        numbers = [0] * len(Outcome)
+        for one in settled:
+            if one.seq <= move.cursor:
+                continue
+            numbers[one.outcome] += 1
+            if one.outcome is Outcome.PARKED:
+                self.parked.append((one.seq, account.id, self._now, one.reason))
+        if sum(numbers):
+            move.cursor = settled[-1].seq
+            move.delivered += numbers[Outcome.DELIVERED]
+            move.expired += numbers[Outcome.EXPIRED]
+            move.parked += numbers[Outcome.PARKED]
+            move.dropped += numbers[Outcome.DROPPED]
+            self._settled[connection] = move
+
+    def declare(self, connections: Iterable[str]) -> None:
+        """Give these connections an account, if they have none."""
+        for name in connections:
+            if name not in self._ledger.accounts and name not in self.connections:
+                self.connections[name] = len(self._ledger.accounts) + len(self.connections) + 1
+
+    def change(self) -> Change:
+        """Sum up what this does to the accounts."""
+        appended = [(names, len(group.queued), group.queued[-1].seq) for names, group in self.groups.items()]
+        return Change(self.connections, self.routes, appended, list(self._settled.values()))
+
+    def moved(self, move: Settlement) -> tuple[int, ...]:
+        """Give the row of a settlement: id, new cursor, numbers by outcome."""
+        ident = self._ledger.accounts[move.connection].id
+        return (ident, move.cursor, move.delivered, move.expired, move.parked, move.dropped)
+
+    def members(self, names: Connections) -> list[int]:
+        """Ids of the connections of a route."""
+        accounts, new = self._ledger.accounts, self.connections
+        return [new[name] if name in new else accounts[name].id for name in names]
+
+    def _group(self, names: Connections) -> Group:
+        known = self._ledger.routes.get(names)
+        if known is not None:
+            ident = known.id
+        else:
+            self.declare(names)
+            ident = self.routes[names] = len(self._ledger.routes) + len(self.routes) + 1
+        group = self.groups[names] = Group(ident)
+        return group

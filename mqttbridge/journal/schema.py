@@ -1,0 +1,102 @@
+"""The tables of the journal, and how a database file is opened. Called by the writer and reader threads only.
+
+    uplink      one row per uplink, body once; `seq` is the order of acceptance
+    route       a set of connections (their ids, as a JSON array), how many uplinks it got, its last seq
+    connection  its cursor (everything up to it is settled) and how those ended
+    parked      what no broker will take as it is; its uplink is kept
+
+Queued for a connection: the rows of its routes with `seq > cursor`. Routed to it: the sum of `appended` over its
+routes. So an append writes one row, whatever the number of connections. Routes and connections are never deleted:
+the highest `last` is the highest seq ever given.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from mqttbridge.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Connect = Callable[[Path], sqlite3.Connection]
+    """Opens a database file: the seam to the disk."""
+
+__all__ = ["PAGE", "VERSION", "check_library", "connect", "create", "prepare", "wal_pages"]
+
+APPLICATION = 0x6D716272
+"""`application_id` of the file: "mqbr"."""
+VERSION = 1
+OLDEST_SQLITE = (3, 38, 0)
+PAGE = 4096
+CACHE_KIB = 2048
+WAL_PAGES = 4096
+"""The WAL is written back once it has this many pages (16 MiB), or an eighth of the journal's size if that is less."""
+
+TABLES = """
+CREATE TABLE uplink(
+    seq INTEGER PRIMARY KEY, route INTEGER NOT NULL, received INTEGER NOT NULL, time INTEGER NOT NULL,
+    source TEXT NOT NULL, kind TEXT NOT NULL, dev_eui TEXT NOT NULL, fcnt INTEGER, body BLOB NOT NULL) STRICT;
+CREATE INDEX uplink_route ON uplink(route, seq);
+CREATE TABLE route(
+    id INTEGER PRIMARY KEY, members TEXT NOT NULL UNIQUE, appended INTEGER NOT NULL DEFAULT 0,
+    last INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE connection(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, cursor INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0, expired INTEGER NOT NULL DEFAULT 0, parked INTEGER NOT NULL DEFAULT 0,
+    dropped INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE parked(
+    seq INTEGER NOT NULL, connection INTEGER NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (seq, connection)) STRICT, WITHOUT ROWID;
+"""
+
+
+def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """Refuse a SQLite that lacks what the journal's statements use. Raises `StartError`."""
+    if version < OLDEST_SQLITE:
+        have, need = (".".join(map(str, numbers)) for numbers in (version, OLDEST_SQLITE))
+        raise StartError(f"Python's SQLite is {have}; the journal needs {need} or later: use a newer Python or system.")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a database file in autocommit mode. Whoever shares it between threads takes turns."""
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def wal_pages(max_size: int) -> int:
+    """Give the number of pages after which the WAL is written back."""
+    return max(64, min(WAL_PAGES, max_size // 8 // PAGE))
+
+
+def prepare(db: sqlite3.Connection, max_size: int) -> None:
+    """Set what holds for this connection only: durability, and bounds for memory and WAL."""
+    pages = wal_pages(max_size)
+    db.execute("PRAGMA busy_timeout = 5000")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    db.execute("PRAGMA temp_store = MEMORY")
+    db.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+    db.execute(f"PRAGMA journal_size_limit = {pages * PAGE}")
+
+
+def create(db: sqlite3.Connection, path: Path) -> None:
+    """Create the tables in a new file, or make sure that the file is a journal of ours. Raises `StartError`."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application == APPLICATION and version == VERSION:
+        db.execute("PRAGMA journal_mode = WAL")
+        return
+    if application == APPLICATION and version != 0:
+        raise StartError(
+            f"{path} was written by a newer mqttbridge (format {version}, this one knows {VERSION}): "
+            "run that version again, or move the file away to start with an empty journal."
+        )
+    if tables or version or application:
+        raise StartError(f"{path} is a SQLite database but not a journal: move it away, or set another stateDirectory.")
+    db.execute(f"PRAGMA page_size = {PAGE}")
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.executescript(f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;")

@@ -1,0 +1,269 @@
+"""The journal on SQLite: what the daemon opens. See `protocol` for what it promises.
+
+This is the event loop's half: it hands operations to the writer thread and reads to the tail cache or the reader
+thread, and keeps the accounts as the writer reports them. It never touches the disk and never blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any, Self
+
+from mqttbridge.errors import JournalFailed, StartError
+from mqttbridge.journal import lock, schema
+from mqttbridge.journal.head import Head
+from mqttbridge.journal.protocol import JournalHealth
+from mqttbridge.journal.reader import Reader
+from mqttbridge.journal.tail import Tail
+from mqttbridge.journal.writer import Append, Close, Declare, Operation, Options, Report, Settle, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.journal.ledger import Ledger
+    from mqttbridge.journal.schema import Connect
+    from mqttbridge.model import Connections, Counts, Entry, Queued, Settled
+
+__all__ = ["SqliteJournal"]
+
+FILE = "journal.db"
+WAITING_BYTES = 16 * 1024 * 1024
+"""Bodies that wait for the writer; further appenders wait."""
+TAIL_BYTES = 8 * 1024 * 1024
+
+
+class SqliteJournal:
+    """The durable queue on SQLite. Make one with `open`."""
+
+    def __init__(self, directory: Path, options: Options, loop: asyncio.AbstractEventLoop) -> None:
+        """Prepare; `open` does the rest."""
+        self._directory = directory
+        self._options = options
+        self._loop = loop
+        self._reader = Reader(options.path, options.max_size, options.connect, self._post_read)
+        self._writer = Writer(options, self._reader, self._post_report)
+        self._tail = Tail(TAIL_BYTES)
+        self._ledger: Ledger
+        self._heads: dict[str, Head] = {}
+        self._watchers: dict[str, Callable[[], None]] = {}
+        self._waiting = 0
+        self._gate = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._used = 0
+        self._problem = ""
+        self._closing: asyncio.Future[None] | None = None
+        self._lock = -1
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        *,
+        max_size: int,
+        when_full: str,
+        clock: Clock,
+        connect: Connect = schema.connect,
+    ) -> Self:
+        """Open the journal in `directory`, which is created if need be, and start its threads.
+
+        `max_size` is in bytes; `when_full` is `block` or `drop-oldest`. Raises `JournalInUse` and `StartError`.
+        """
+        schema.check_library()
+        options = Options(directory / FILE, max_size, when_full == "drop-oldest", clock, connect)
+        journal = cls(directory, options, asyncio.get_running_loop())
+        await asyncio.to_thread(journal._start)
+        return journal
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        """Store all the entries durably, or none. Raises `JournalFull` and `JournalFailed`."""
+        if not entries:
+            return
+        if not all(entry.connections for entry in entries):
+            raise ValueError("an entry goes to one connection at least")
+        size = sum([len(entry.uplink.body) for entry in entries])
+        async with self._gate:
+            while self._waiting >= WAITING_BYTES:
+                self._room.clear()
+                await self._room.wait()
+            future = self._future()
+            self._waiting += size
+            self._writer.submit(Append(entries, size, future))
+        await future
+
+    async def settle(self, connection: str, settled: Sequence[Settled]) -> None:
+        """Record how uplinks ended. Raises `JournalFailed`."""
+        if settled:
+            future = self._future()
+            self._writer.submit(Settle(connection, settled, future))
+            await future
+
+    async def declare(self, connections: Iterable[str]) -> None:
+        """Open an account for each of these connections, so that `counts` shows them. Raises `JournalFailed`."""
+        unknown = tuple(name for name in connections if name not in self._ledger.accounts)
+        if unknown:
+            future = self._future()
+            self._writer.submit(Declare(unknown, future))
+            await future
+
+    async def read(self, connection: str, after: int, limit: int) -> list[Queued]:
+        """Give at most `limit` unsettled uplinks with `seq > after`, oldest first. Raises `JournalFailed`."""
+        while limit > 0:
+            account = self._ledger.accounts.get(connection)
+            if account is None or not account.counts.queued:
+                break
+            start = max(after, account.cursor)
+            found = self._tail.read(account.routes, start, limit)
+            if found is None:
+                routes = [route.id for route in account.routes if route.last > start]
+                future: asyncio.Future[list[Queued]] = self._loop.create_future()
+                self._check_open()
+                self._reader.submit(routes, start, limit, future)
+                found = await future
+            # Meanwhile drop-oldest may have taken some, and others may be on disk of which no report came yet.
+            account = self._ledger.accounts.get(connection, account)
+            wanted = [one for one in found if account.cursor < one.seq <= self._ledger.last_seq]
+            if wanted:
+                self._heads.setdefault(connection, Head()).note(wanted, fresh=start <= account.cursor)
+                return wanted
+            if not found or found[-1].seq > self._ledger.last_seq:
+                break
+        return []
+
+    def watch(self, connection: str, callback: Callable[[], None]) -> None:
+        """Have `callback` called, in the loop, whenever uplinks for this connection were stored."""
+        self._watchers[connection] = callback
+
+    def counts(self) -> Mapping[str, Counts]:
+        """Give the account of each connection, configured or not, as committed."""
+        return {name: account.counts for name, account in self._ledger.accounts.items()}
+
+    def oldest(self, connection: str) -> int | None:
+        """Give when the oldest queued uplink was received, or a little earlier; None if nothing is queued."""
+        account = self._ledger.accounts.get(connection)
+        head = self._heads.get(connection)
+        if account is None or head is None or not account.counts.queued:
+            return None
+        return head.received(account.cursor)
+
+    def health(self) -> JournalHealth:
+        """Give the size, and what is wrong, if anything is."""
+        return JournalHealth(self._problem, self._used, self._options.max_size)
+
+    async def close(self) -> None:
+        """Finish what was asked for, write all back, and let go of the files. May be called twice."""
+        async with self._gate:
+            first = self._closing is None
+            if self._closing is None:
+                self._closing = self._loop.create_future()
+                self._writer.submit(Close(self._closing))
+        try:
+            await asyncio.shield(self._closing)
+        finally:
+            if first:
+                await asyncio.to_thread(self._stop)
+
+    def _future(self) -> asyncio.Future[None]:
+        self._check_open()
+        return self._loop.create_future()
+
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise JournalFailed(f"The journal {self._options.path} is closed.")
+
+    # What follows runs in a thread.
+
+    def _start(self) -> None:
+        self._lock = lock.acquire(self._directory)
+        try:
+            self._ledger, heads, self._used = self._writer.open()
+        except (sqlite3.Error, OSError) as error:
+            self._abandon()
+            raise StartError(
+                f"The journal {self._options.path} cannot be opened: {error}. Check the disk and the permissions; "
+                "if the file is damaged, move it away to start with an empty journal."
+            ) from error
+        except BaseException:
+            self._abandon()
+            raise
+        self._heads = {name: Head(*head) for name, head in heads.items()}
+        self._reader.start()
+        self._writer.start()
+
+    def _abandon(self) -> None:
+        self._writer.abandon()
+        os.close(self._lock)
+
+    def _stop(self) -> None:
+        self._reader.stop()
+        self._writer.join()
+        os.close(self._lock)
+
+    def _post_report(self, report: Report) -> None:
+        self._post(self._reported, report)
+
+    def _post_read(self, future: asyncio.Future[list[Queued]], found: list[Queued] | JournalFailed) -> None:
+        self._post(_answer, future, found)
+
+    def _post(self, callback: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            # The loop is gone, and with it everyone who waited.
+            return
+
+    # What follows runs in the loop.
+
+    def _reported(self, report: Report) -> None:
+        self._used, self._problem = report.used, report.problem
+        if report.ledger is not None:
+            self._ledger = report.ledger
+            self._tail.clear()
+        if report.change is not None:
+            self._take_over(report)
+        for operation, error in report.done:
+            self._finish(operation, error)
+        self._call_watchers(report.queued)
+        if report.ledger is not None:
+            self._call_watchers(self._ledger.routes)
+
+    def _take_over(self, report: Report) -> None:
+        """Apply a committed change to the accounts, and remember the new uplinks."""
+        ledger = self._ledger
+        floors = {names: route.last for names in report.queued if (route := ledger.routes.get(names))}
+        for names, queued in report.queued.items():
+            for name in names:
+                account = ledger.accounts.get(name)
+                if account is None or account.routed == account.done:
+                    self._heads.setdefault(name, Head()).note(queued, fresh=True)
+        if report.change is not None:
+            ledger.apply(report.change)
+        for names, queued in report.queued.items():
+            self._tail.add(ledger.routes[names].id, floors.get(names, 0), queued)
+
+    def _finish(self, operation: Operation, error: Exception | None) -> None:
+        if isinstance(operation, Append):
+            self._waiting -= operation.size
+            self._room.set()
+        _answer(operation.future, error)
+
+    def _call_watchers(self, routes: Iterable[Connections]) -> None:
+        watchers = self._watchers
+        for name in {name for names in routes for name in names if name in watchers}:
+            try:
+                watchers[name]()
+            except Exception as error:  # noqa: BLE001 - one session's mistake is not another's
+                context = {"message": f"the watcher of {name} failed", "exception": error}
+                self._loop.call_exception_handler(context)
+
+
+def _answer(future: asyncio.Future[Any], result: object) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,236 @@
+"""The journal's statements on one SQLite connection: each takes a whole batch in one JSON parameter.
+
+The reason is the GIL: Python's sqlite3 lets go of it for each row step and takes it back, and each taking back can
+cost a switch interval (5 ms) while the loop thread is busy. So the number of steps must not grow with the batch.
+Bodies travel beside the JSON, joined into one blob, and are cut by offset and length. Called by the writer thread
+only; errors are sqlite3's own, the writer translates them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mqttbridge.journal.ledger import Account, Change, Ledger, Settlement, count_dropped
+from mqttbridge.journal.plan import ROW
+from mqttbridge.journal.schema import PAGE, VERSION, create, prepare, wal_pages
+from mqttbridge.model import Counts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mqttbridge.journal.plan import Plan
+    from mqttbridge.journal.schema import Connect
+
+__all__ = ["Store"]
+
+COLLECT_ROWS = 4096
+DROP_ROWS = 1024
+VACUUM_PAGES = 256
+
+INSERT_CONNECTIONS = "INSERT INTO connection(id, name) SELECT value ->> 0, value ->> 1 FROM json_each(?)"
+INSERT_ROUTES = "INSERT INTO route(id, members) SELECT value ->> 0, value -> 1 FROM json_each(?)"
+INSERT_UPLINKS = """
+INSERT INTO uplink(seq, route, received, time, source, kind, dev_eui, fcnt, body)
+SELECT ?1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+       substr(?3, value ->> 7, value ->> 8)
+FROM json_each(?2)
+"""
+UPDATE_ROUTES = """
+UPDATE route SET appended = appended + (value ->> 1), last = value ->> 2 FROM json_each(?) WHERE route.id = value ->> 0
+"""
+RESTORE_ROUTES = """
+UPDATE route SET appended = coalesce((SELECT value ->> 1 FROM json_each(?) WHERE value ->> 0 = route.id), 0)
+"""
+UPDATE_CONNECTIONS = """
+UPDATE connection SET cursor = value ->> 1, delivered = delivered + (value ->> 2), expired = expired + (value ->> 3),
+       parked = parked + (value ->> 4), dropped = dropped + (value ->> 5)
+FROM json_each(?) WHERE connection.id = value ->> 0
+"""
+INSERT_PARKED = """
+INSERT INTO parked(seq, connection, at, reason)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?)
+"""
+COLLECT = f"""
+DELETE FROM uplink WHERE seq IN (
+    SELECT u.seq FROM json_each(?) CROSS JOIN uplink u INDEXED BY uplink_route
+    ON u.route = value ->> 0 AND u.seq > value ->> 1 AND u.seq <= value ->> 2
+    WHERE NOT EXISTS (SELECT 1 FROM parked p WHERE p.seq = u.seq)
+    LIMIT {COLLECT_ROWS})
+"""  # noqa: S608 - a number of ours
+OLDEST_ROWS = f"""
+SELECT json_group_array(json_array(seq, route, length(body)))
+FROM (SELECT seq, route, body FROM uplink ORDER BY seq LIMIT {DROP_ROWS})
+"""  # noqa: S608 - a number of ours
+OLDEST_QUEUED = """
+SELECT json_group_array(json_array(name, seq, received)) FROM (
+    SELECT value ->> 0 AS name,
+           min((SELECT min(u.seq) FROM uplink u WHERE u.route = value ->> 2 AND u.seq > value ->> 1)) AS head
+    FROM json_each(?) GROUP BY 1) CROSS JOIN uplink ON seq = head
+"""
+PAGES = """
+SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count
+"""
+
+
+class Store:
+    """One open database file. `used` and `free` are bytes of pages, as of the last transaction."""
+
+    def __init__(self, path: Path, max_size: int, connect: Connect) -> None:
+        """Open or create the file. Raises `StartError` if it is not ours, sqlite3.Error if it cannot be used."""
+        self.used = 0
+        self.free = 0
+        self._max_size = max_size
+        self._wal = path.with_name(f"{path.name}-wal")
+        self._db = connect(path)
+        try:
+            prepare(self._db, max_size)
+            create(self._db, path)
+            self.measure()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Write the WAL back, if that is possible, and close."""
+        self._db.close()
+
+    def probe(self) -> None:
+        """Write and sync something that changes nothing."""
+        self._begin()
+        self._db.execute("UPDATE route SET last = last WHERE id = 1")
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
+        self._commit()
+
+    def wal_exceeds(self, factor: int) -> bool:
+        """Tell whether the WAL has grown beyond this multiple of its usual size."""
+        try:
+            return self._wal.stat().st_size > factor * wal_pages(self._max_size) * PAGE + PAGE
+        except FileNotFoundError:
+            return False
+
+    def measure(self) -> None:
+        """Ask SQLite how much of the file is in use."""
+        pages, free = self._db.execute(PAGES).fetchone()
+        self.used, self.free = (pages - free) * PAGE, free * PAGE
+
+    def load(self) -> Ledger:
+        """Read all accounts and routes."""
+        ledger = Ledger()
+        names = {}
+        rows = self._db.execute("SELECT id, name, cursor, delivered, expired, parked, dropped FROM connection")
+        for ident, name, cursor, *numbers in rows.fetchall():
+            names[ident] = name
+            ledger.accounts[name] = Account(ident, Counts(0, *numbers), cursor)
+        rows = self._db.execute("SELECT id, members, appended, last FROM route")
+        for ident, members, appended, last in rows.fetchall():
+            key = tuple(names[member] for member in msgspec.json.decode(members, type=list[int]))
+            ledger.add_route(key, ident)
+            ledger.apply(Change(appended=[(key, appended, last)]))
+        return ledger
+
+    def undo_appends(self, known: Ledger) -> None:
+        """Delete uplinks beyond the last known commit, whose appenders were told that nothing was stored."""
+        appended = [(route.id, route.appended) for route in known.routes.values()]
+        self._begin()
+        self._db.execute("DELETE FROM uplink WHERE seq > ?", (known.last_seq,))
+        self._db.execute(RESTORE_ROUTES, (_json(appended),))
+        self._commit()
+
+    def commit(self, plan: Plan, change: Change, collect: list[tuple[int, int, int]]) -> bool:
+        """Do all that the plan says in one transaction; tell whether all of `collect` was deleted with it."""
+        db = self._db
+        self._begin()
+        if plan.connections:
+            db.execute(INSERT_CONNECTIONS, (_json([(ident, name) for name, ident in plan.connections.items()]),))
+        if plan.routes:
+            db.execute(INSERT_ROUTES, (_json([(ident, plan.members(key)) for key, ident in plan.routes.items()]),))
+        if plan.rows:
+            db.execute(INSERT_UPLINKS, (plan.first_seq + 1, _json(plan.rows), b"".join(plan.bodies)))
+            db.execute(UPDATE_ROUTES, (_json([(plan.groups[key].id, n, last) for key, n, last in change.appended]),))
+        if plan.parked:
+            db.execute(INSERT_PARKED, (_json(plan.parked),))
+        if change.settled:
+            db.execute(UPDATE_CONNECTIONS, (_json([plan.moved(one) for one in change.settled]),))
+        complete = not collect or db.execute(COLLECT, (_json(collect),)).rowcount < COLLECT_ROWS
+        self._commit()
+        return complete
+
+    def drop_oldest(self, ledger: Ledger, room: int) -> Change:
+        """Delete the oldest uplinks, parked ones too, until about `room` bytes are free; count them as dropped."""
+        moves: dict[str, Settlement] = {}
+        self._begin()
+        while room > 0:
+            rows = _decode_oldest(self._db.execute(OLDEST_ROWS).fetchone()[0])
+            if not rows:
+                break
+            sizes = itertools.accumulate(length + ROW for _, _, length in rows)
+            enough = next((number for number, size in enumerate(sizes, 1) if size >= room), len(rows))
+            rows = rows[:enough]
+            room -= sum(length + ROW for _, _, length in rows)
+            count_dropped(ledger, [(seq, route) for seq, route, _ in rows], moves)
+            self._db.execute("DELETE FROM uplink WHERE seq <= ?", (rows[-1][0],))
+            self._db.execute("DELETE FROM parked WHERE seq <= ?", (rows[-1][0],))
+        change = Change(settled=list(moves.values()))
+        accounts = ledger.accounts
+        self._db.execute(
+            UPDATE_CONNECTIONS,
+            (_json([(accounts[move.connection].id, move.cursor, 0, 0, 0, move.dropped) for move in change.settled]),),
+        )
+        self._commit()
+        return change
+
+    def collect(self, ranges: list[tuple[int, int, int]]) -> bool:
+        """Delete some settled uplinks; tell whether that was all."""
+        complete = self._db.execute(COLLECT, (_json(ranges),)).rowcount < COLLECT_ROWS
+        self.measure()
+        return complete
+
+    def vacuum(self) -> None:
+        """Give some free pages back to the file system."""
+        # executescript takes all the steps of this statement in one go.
+        self._db.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+        self.measure()
+
+    def checkpoint(self) -> None:
+        """Write the whole WAL back and cut it to nothing. Nobody may be reading."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def oldest(self, ledger: Ledger) -> dict[str, tuple[int, int]]:
+        """For each connection with a backlog, (seq, received) of its oldest uplink."""
+        backlogs = [
+            (name, account.cursor, route.id)
+            for name, account in ledger.accounts.items()
+            for route in account.routes
+            if route.last > account.cursor
+        ]
+        (text,) = self._db.execute(OLDEST_QUEUED, (_json(backlogs),)).fetchone()
+        rows = msgspec.json.decode(text, type=list[tuple[str, int, int]])
+        return {name: (seq, received) for name, seq, received in rows}
+
+    def last_seq(self) -> int:
+        """Give the highest seq ever given, as the file has it."""
+        (last,) = self._db.execute("SELECT coalesce(max(last), 0) FROM route").fetchone()
+        return int(last)
+
+    def _begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _commit(self) -> None:
+        self._db.execute("COMMIT")
+        self.measure()
+
+    def rollback(self) -> None:
+        """Forget the transaction that failed, if it still is open."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+def _decode_oldest(text: str) -> list[tuple[int, int, int]]:
+    return msgspec.json.decode(text, type=list[tuple[int, int, int]])
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

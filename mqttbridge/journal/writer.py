@@ -1,0 +1,398 @@
+"""The thread that writes. The event loop submits operations; nobody else touches the writer's database connection.
+
+Invariants:
+
+1. Group commit: what waits goes into one transaction, in the order of submission. Its futures are answered after
+   COMMIT has returned, which with `synchronous=FULL` means after the fsync; never before.
+2. The ledger mirrors what is committed, and is changed after COMMIT only. The loop gets each change once, in order.
+3. Whatever goes wrong in a transaction fails everyone in it with `JournalFailed`. Nobody may be told "stored" later.
+4. After an error other than "disk full" the connection is not trusted any more: a failed fsync may have left pages
+   that look written and are not. It is closed; the next one starts with a checkpoint that writes and syncs anew all
+   that it sees. Should an append be found there that was reported as failed, it is deleted before anything else.
+   A settlement so found stays: settling again is harmless, its uplinks lie below the cursor.
+5. A seq never comes twice: the highest one ever given is the highest `route.last` on disk, and routes stay.
+6. What waits is bounded by the facade, transactions by `BATCH_BYTES`, the WAL by `WAL_FACTOR` times its usual size.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mqttbridge.errors import JournalError, JournalFailed, JournalFull
+from mqttbridge.journal.ledger import Change, Ledger
+from mqttbridge.journal.plan import Plan, estimate
+from mqttbridge.journal.store import Store
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.journal.reader import Reader
+    from mqttbridge.journal.schema import Connect
+    from mqttbridge.model import Entry, Queued, Settled
+
+__all__ = ["Append", "Close", "Declare", "Operation", "Options", "Report", "Settle", "Writer"]
+
+BATCH_BYTES = 8 * 1024 * 1024
+COLLECT_AFTER = 512
+"""Settled uplinks after which a transaction also deletes what everybody settled."""
+REST_AFTER = 0.2
+"""Seconds without work after which the file is tidied."""
+PROBE_EVERY = 1.0
+"""Seconds between attempts to recover by itself."""
+SPARE_BYTES = 1024 * 1024
+"""Free pages that the file keeps, for what comes next."""
+OVERHEAD = 64 * 1024
+"""Bytes of the file that hold no uplinks, about."""
+WAL_FACTOR = 4
+
+
+class Append(msgspec.Struct, frozen=True, eq=False):
+    """Store these. `size`: bytes of the bodies."""
+
+    entries: Sequence[Entry]
+    size: int
+    future: asyncio.Future[None]
+
+
+class Settle(msgspec.Struct, frozen=True, eq=False):
+    """Record how these ended."""
+
+    connection: str
+    settled: Sequence[Settled]
+    future: asyncio.Future[None]
+
+
+class Declare(msgspec.Struct, frozen=True, eq=False):
+    """Open accounts for these."""
+
+    connections: tuple[str, ...]
+    future: asyncio.Future[None]
+
+
+class Close(msgspec.Struct, frozen=True, eq=False):
+    """Do nothing more after this."""
+
+    future: asyncio.Future[None]
+
+
+Operation = Append | Settle | Declare | Close
+
+
+class Report(msgspec.Struct):
+    """What the loop learns after a transaction, or after one failed."""
+
+    done: list[tuple[Operation, Exception | None]]
+    used: int
+    problem: str
+    change: Change | None = None
+    queued: dict[tuple[str, ...], list[Queued]] = {}
+    """The new uplinks by route, with their seq."""
+    ledger: Ledger | None = None
+    """Replaces the loop's ledger: the file was opened again."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What does not change while the journal is open."""
+
+    path: Path
+    max_size: int
+    drop_oldest: bool
+    clock: Clock
+    connect: Connect
+
+
+class Writer:
+    """Owns the database. `open` first, then `start`."""
+
+    def __init__(self, options: Options, reader: Reader, report: Callable[[Report], None]) -> None:
+        """Take whom to stop for a moment (the reader), and whom to tell; `report` is called in this thread."""
+        self._options = options
+        self._reader = reader
+        self._report = report
+        self._operations: queue.SimpleQueue[Operation] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self._store: Store | None = None
+        self._ledger: Ledger | None = None
+        self._used = 0
+        self._failure = ""
+        self._full = ""
+        self._full_size = 0
+        self._settled = 0
+        self._untidy = True
+
+    def submit(self, operation: Operation) -> None:
+        """Hand over one operation. Does not block; called by the loop."""
+        self._operations.put(operation)
+
+    def open(self) -> tuple[Ledger, dict[str, tuple[int, int]], int]:
+        """Open the file; give a ledger for the loop, the heads of the backlogs, and the size. Blocks.
+
+        Raises `StartError` and sqlite3.Error.
+        """
+        store = self._open()
+        ledger = store.load()
+        return ledger, store.oldest(ledger), store.used
+
+    def start(self) -> None:
+        """Begin to take operations."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the thread has ended, after a `Close`. Blocks."""
+        self._thread.join()
+
+    def abandon(self) -> None:
+        """Close the file of a writer that was never started."""
+        if self._store is not None:
+            self._store.close()
+
+    # What follows runs in the thread.
+
+    def _run(self) -> None:
+        while True:
+            operations = self._take()
+            closing = [one for one in operations if isinstance(one, Close)]
+            if operations != closing:
+                self._work([one for one in operations if not isinstance(one, Close)])
+            elif closing:
+                self._shut(closing)
+                return
+            else:
+                self._rest()
+            for one in closing:
+                self._operations.put(one)
+
+    def _take(self) -> list[Operation]:
+        """Wait for operations and take all that wait, up to a bound; none if there is other work to do."""
+        timeout = PROBE_EVERY if self._failure else REST_AFTER if self._untidy else None
+        bound = min(BATCH_BYTES, self._options.max_size // 4)
+        operations: list[Operation] = []
+        size = 0
+        try:
+            while size < bound and not (operations and isinstance(operations[-1], Close)):
+                one = self._operations.get_nowait() if operations else self._operations.get(timeout=timeout)
+                operations.append(one)
+                size += one.size if isinstance(one, Append) else 0
+        except queue.Empty:
+            pass
+        return operations
+
+    def _work(self, operations: list[Operation]) -> None:
+        """One transaction for all of these."""
+        done: list[tuple[Operation, Exception | None]] = []
+        try:
+            store, ledger = self._ready()
+            self._make_room(store, ledger, operations)
+            plan = Plan(ledger, self._options.clock.now())
+            done = self._plan(plan, operations)
+            change = plan.change()
+            ranges = ledger.collectable() if self._settled >= COLLECT_AFTER else []
+            if (change != Change() or ranges) and store.commit(plan, change, ranges) and ranges:
+                ledger.collected(ranges)
+                self._settled = 0
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may believe that it was stored
+            self._fail(error, operations)
+            return
+        ledger.apply(change)
+        self._settled += sum(one.delivered + one.expired + one.parked + one.dropped for one in change.settled)
+        self._untidy = True
+        self._succeed(done, change, {names: group.queued for names, group in plan.groups.items()})
+        self._limit_wal()
+
+    def _plan(self, plan: Plan, operations: list[Operation]) -> list[tuple[Operation, Exception | None]]:
+        """Put into the plan what can be done; tell how each operation ends if the plan does not fail."""
+        done: list[tuple[Operation, Exception | None]] = []
+        planned = 0
+        for one in operations:
+            problem: Exception | None = None
+            if isinstance(one, Append):
+                size = estimate(len(one.entries), one.size)
+                if self._used + planned + size > self._options.max_size:
+                    problem = self._refuse(size)
+                else:
+                    planned += size
+                    plan.append(one.entries)
+            elif isinstance(one, Settle):
+                try:
+                    plan.settle(one.connection, one.settled)
+                except ValueError as error:
+                    problem = error
+            elif isinstance(one, Declare):
+                plan.declare(one.connections)
+            done.append((one, problem))
+        return done
+
+    def _refuse(self, size: int) -> JournalFull:
+        """Say why there is no room; health repeats it until there is."""
+        path, limit = self._options.path, self._options.max_size
+        self._full_size = min(size, limit - OVERHEAD)
+        self._full = (
+            f"The journal {path} is full ({self._used} of {limit} bytes): uplinks wait for brokers that do not take "
+            "them. Repair these connections, raise journal.maxSize, or set journal.whenFull to drop-oldest."
+        )
+        return JournalFull(self._full)
+
+    def _make_room(self, store: Store, ledger: Ledger, operations: list[Operation]) -> None:
+        """If the appends do not fit, delete what is settled, then (drop-oldest) what is not."""
+        limit = self._options.max_size
+        sizes = [estimate(len(one.entries), one.size) for one in operations if isinstance(one, Append)]
+        needed = sum(size for size in sizes if size <= limit - OVERHEAD)
+        while needed and self._used + needed > limit and (ranges := ledger.collectable()):
+            if store.collect(ranges):
+                ledger.collected(ranges)
+            self._used = store.used
+        while self._options.drop_oldest and needed and (room := self._used + needed - limit) > 0:
+            change = store.drop_oldest(ledger, room)
+            ledger.apply(change)
+            shrunk = store.used < self._used
+            self._used = store.used
+            self._tell(change=change)
+            if not shrunk:
+                return
+
+    def _succeed(
+        self,
+        done: list[tuple[Operation, Exception | None]],
+        change: Change,
+        queued: dict[tuple[str, ...], list[Queued]],
+    ) -> None:
+        if self._store is not None:
+            self._used = self._store.used
+        refused = any(isinstance(problem, JournalFull) for _, problem in done)
+        if not refused and (queued or self._used + self._full_size <= self._options.max_size):
+            self._full = ""
+        self._tell(done, change, queued)
+
+    def _tell(
+        self,
+        done: list[tuple[Operation, Exception | None]] | None = None,
+        change: Change | None = None,
+        queued: dict[tuple[str, ...], list[Queued]] | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self._report(Report(done or [], self._used, self._failure or self._full, change, queued or {}, ledger))
+
+    def _fail(self, error: Exception, operations: list[Operation]) -> None:
+        """Nothing of this was stored: say so, and decide whether the connection is still good."""
+        self._failure = (
+            f"The journal {self._options.path} cannot be written: {error}. "
+            "No uplink is accepted until it can; check the disk and its free space."
+        )
+        if not self._intact(error):
+            self._drop_store()
+        self._tell([(one, JournalFailed(self._failure)) for one in operations])
+
+    def _intact(self, error: Exception) -> bool:
+        """Tell whether the transaction that failed has left no trace: the disk was full, and it was rolled back."""
+        if self._store is None or self._ledger is None:
+            return False
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+            return False
+        try:
+            self._store.rollback()
+            self._store.measure()
+            return self._store.last_seq() == self._ledger.last_seq
+        except sqlite3.Error:
+            return False
+
+    def _drop_store(self) -> None:
+        """Close the file; the reader's connection too, so that SQLite forgets all that it believes about it."""
+        with self._reader.lock:
+            self._reader.reset()
+            if self._store is not None:
+                store, self._store = self._store, None
+                store.close()
+
+    def _ready(self) -> tuple[Store, Ledger]:
+        """Give a file that can be trusted: the open one, or opened again."""
+        store = self._store or self._open()
+        if self._ledger is None:
+            raise AssertionError("an open store has a ledger")
+        self._failure = ""
+        return store, self._ledger
+
+    def _open(self) -> Store:
+        options = self._options
+        with self._reader.lock:
+            self._reader.reset()
+            store = Store(options.path, options.max_size, options.connect)
+            try:
+                # Whatever the WAL holds is written and synced anew, or the file is not used.
+                store.checkpoint()
+                ledger = store.load()
+                if self._ledger is not None and ledger.last_seq > self._ledger.last_seq:
+                    store.undo_appends(self._ledger)
+                    ledger = store.load()
+                for_loop = store.load() if self._ledger is not None else None
+            except BaseException:
+                store.close()
+                raise
+        self._store, self._ledger, self._used = store, ledger, store.used
+        if for_loop is not None:
+            self._tell(ledger=for_loop)
+        return store
+
+    def _limit_wal(self) -> None:
+        """Cut the WAL if SQLite's own checkpoints did not get round to it."""
+        if self._store is None or not self._store.wal_exceeds(WAL_FACTOR):
+            return
+        try:
+            with self._reader.lock:
+                self._store.checkpoint()
+        except sqlite3.Error as error:
+            self._fail(error, [])
+
+    def _rest(self) -> None:
+        """Nothing waits: recover if need be, else one bounded step of tidying."""
+        try:
+            if self._failure:
+                store, _ = self._ready()
+                store.probe()
+                self._tell()
+            else:
+                self._untidy = self._tidy()
+        except Exception as error:  # noqa: BLE001 - the next attempt follows
+            self._fail(error, [])
+
+    def _tidy(self) -> bool:
+        """Delete settled uplinks, then shrink the file, then the WAL; tell whether more is to do."""
+        store, ledger = self._ready()
+        while self._operations.empty():
+            if ranges := ledger.collectable():
+                if store.collect(ranges):
+                    ledger.collected(ranges)
+            elif store.free > SPARE_BYTES:
+                free = store.free
+                store.vacuum()
+                if store.free >= free:
+                    break
+            else:
+                break
+            if store.used != self._used:
+                self._succeed([], Change(), {})
+            if store.wal_exceeds(1):
+                with self._reader.lock:
+                    store.checkpoint()
+        else:
+            return True
+        with self._reader.lock:
+            store.checkpoint()
+        return False
+
+    def _shut(self, closing: Sequence[Operation]) -> None:
+        problem: JournalError | None = None
+        try:
+            if self._store is not None:
+                self._tidy()
+                self._store.close()
+        except Exception as error:  # noqa: BLE001 - the caller must be answered
+            problem = JournalFailed(f"The journal {self._options.path} could not be closed cleanly: {error}.")
+        self._tell([(one, problem) for one in closing])

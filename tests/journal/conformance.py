@@ -1,0 +1,218 @@
+"""What every journal promises: apply it by subclassing `JournalConformance` beside a fixture `open_journal`.
+
+`open_journal()` opens the journal of this test, empty at first; after `close` it may be opened again, and finds
+what was there. Keyword arguments: `max_size` (bytes), `when_full`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from mqttbridge.errors import JournalError, JournalFailed, JournalFull
+from mqttbridge.journal.protocol import Journal
+from mqttbridge.model import Counts, DocumentKind, Entry, Outcome, Settled, Uplink
+from tests.journal.samples import delivered, drain, entries, fcnts, uplink
+
+OpenJournal = Callable[..., Awaitable[Journal]]
+MIB = 1024 * 1024
+
+
+class JournalConformance:
+    """The suite."""
+
+    async def test_what_was_appended_is_read_back_whole_and_without_tags(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        body = '{"DevEUI_uplink": {"name": "Zürich \\u0000 ☂",  "x": 1.50}}'.encode() + bytes(range(256))
+        kept = Uplink("s", DocumentKind.LOCATION, "0018B20000000B20", -5, 7, None, body)
+        tagged = Uplink("s", DocumentKind.LOCATION, "0018B20000000B20", -5, 7, None, body, frozenset({"tag"}))
+        await journal.append([Entry(tagged, ("a",))])
+        assert [one.uplink for one in await journal.read("a", 0, 10)] == [kept]
+        await journal.close()
+        journal = await open_journal()
+        assert [one.uplink for one in await journal.read("a", 0, 10)] == [kept]
+
+    async def test_an_empty_body_is_a_body(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        await journal.append([Entry(uplink(n, body=b"" if n % 2 else b"{}"), ("a",)) for n in range(4)])
+        await journal.close()
+        journal = await open_journal()
+        assert [one.uplink.body for one in await journal.read("a", 0, 10)] == [b"{}", b"", b"{}", b""]
+
+    async def test_each_connection_gets_its_own_in_the_order_of_acceptance(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        await journal.append([*entries([1], "a"), *entries([2], "b"), *entries([3], "a", "b"), *entries([4], "a")])
+        await journal.append([*entries([5], "b"), *entries([6], "a", "b")])
+        for _ in range(2):
+            found = await journal.read("a", 0, 10)
+            assert fcnts(found) == [1, 3, 4, 6]
+            assert [one.seq for one in found] == sorted({one.seq for one in found})
+            assert fcnts(await journal.read("b", 0, 10)) == [2, 3, 5, 6]
+            assert fcnts(await journal.read("a", found[1].seq, 1)) == [4]
+            await journal.close()
+            journal = await open_journal()
+
+    async def test_concurrent_appends_are_stored_in_the_order_of_the_calls(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(200):
+                tasks.create_task(journal.append(entries([number], "a")))
+        assert fcnts(await journal.read("a", 0, 1000)) == list(range(200))
+
+    async def test_read_of_nothing_is_empty(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        await journal.append([])
+        await journal.settle("nobody", [])
+        await journal.append(entries([1], "a"))
+        (one,) = await journal.read("a", 0, 10)
+        assert await journal.read("nobody", 0, 10) == []
+        assert await journal.read("a", one.seq, 10) == []
+        assert await journal.read("a", 0, 0) == []
+
+    @pytest.mark.parametrize("reopened", [False, True])
+    async def test_a_read_is_bounded_in_bytes_but_gives_one_at_least(
+        self, open_journal: OpenJournal, *, reopened: bool
+    ) -> None:
+        journal = await open_journal()
+        await journal.append(entries([1], "a", size=5 * MIB))
+        await journal.append(entries([2, 3, 4], "a", size=2 * MIB))
+        if reopened:
+            await journal.close()
+            journal = await open_journal()
+        assert fcnts(found := await journal.read("a", 0, 10)) == [1]
+        assert fcnts(await journal.read("a", found[-1].seq, 10)) == [2, 3]
+        assert await drain(journal, "a") == [1, 2, 3, 4]
+
+    async def test_settled_uplinks_do_not_come_back_and_are_counted(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        await journal.append(entries(range(6), "a", "b"))
+        queued = await journal.read("a", 0, 10)
+        outcomes = [Outcome.DELIVERED, Outcome.EXPIRED, Outcome.PARKED, Outcome.DROPPED, Outcome.DELIVERED]
+        await journal.settle("a", [Settled(q.seq, o, "why") for q, o in zip(queued, outcomes, strict=False)])
+        for _ in range(2):
+            assert fcnts(await journal.read("a", 0, 10)) == [5]
+            assert fcnts(await journal.read("b", 0, 10)) == [0, 1, 2, 3, 4, 5]
+            assert journal.counts()["a"] == Counts(routed=6, delivered=2, expired=1, parked=1, dropped=1)
+            assert journal.counts()["a"].queued == 1
+            assert journal.counts()["b"] == Counts(routed=6)
+            await journal.close()
+            journal = await open_journal()
+
+    async def test_settling_again_counts_nothing_twice(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        await journal.append(entries(range(4), "a"))
+        queued = await journal.read("a", 0, 10)
+        await journal.settle("a", delivered(queued[:2]))
+        await journal.settle("a", delivered(queued[:3]))
+        assert journal.counts()["a"] == Counts(routed=4, delivered=3)
+
+    async def test_seqs_rise_even_after_everything_was_settled(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        seqs = []
+        for number in range(4):
+            await journal.append(entries([number], "a"))
+            (one,) = await journal.read("a", 0, 10)
+            seqs.append(one.seq)
+            await journal.settle("a", delivered([one]))
+            await journal.close()
+            journal = await open_journal()
+        assert seqs == sorted(set(seqs))
+        assert seqs[0] > 0
+
+    async def test_the_watcher_is_called_when_something_was_stored(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        called = {"a": asyncio.Event(), "b": asyncio.Event()}
+        for name, event in called.items():
+            journal.watch(name, event.set)
+        await journal.append(entries([1], "a"))
+        await asyncio.wait_for(called["a"].wait(), 5)
+        assert not called["b"].is_set()
+        assert fcnts(await journal.read("a", 0, 10)) == [1]
+
+    async def test_oldest_follows_the_backlog(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        assert journal.oldest("a") is None
+        await journal.append([Entry(uplink(n, received=n), ("a",)) for n in (10, 20, 30)])
+        assert journal.oldest("a") == 10
+        await journal.settle("a", delivered((await journal.read("a", 0, 10))[:1]))
+        await journal.read("a", 0, 10)
+        assert journal.oldest("a") == 20
+        await journal.close()
+        journal = await open_journal()
+        assert journal.oldest("a") == 20
+        await drain(journal, "a")
+        assert journal.oldest("a") is None
+
+    async def test_a_full_journal_refuses_and_takes_again_after_settling(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal(max_size=MIB, when_full="block")
+        stored = 0
+        with pytest.raises(JournalFull) as caught:  # noqa: PT012 - which of them is refused is open
+            for number in range(1000):
+                await journal.append(entries([number, number], "a", size=2000))
+                stored += 2
+        assert "full" in str(caught.value)
+        assert stored > 200
+        assert journal.counts()["a"] == Counts(routed=stored)
+        assert "full" in journal.health().problem
+        assert journal.health().size <= journal.health().max_size == MIB
+        assert len(await drain(journal, "a")) == stored
+        await journal.append(entries([1], "a", size=2000))
+        assert journal.health().problem == ""
+
+    async def test_a_batch_that_does_not_fit_is_refused_whole(self, open_journal: OpenJournal) -> None:
+        for when_full in ("block", "drop-oldest"):
+            journal = await open_journal(max_size=MIB, when_full=when_full)
+            await journal.append(entries([1], "a"))
+            with pytest.raises(JournalFull):
+                await journal.append(entries(range(2000), "a", size=1000))
+            assert fcnts(await journal.read("a", 0, 10)) == [1]
+            assert await drain(journal, "a") == [1]
+            await journal.close()
+
+    async def test_drop_oldest_makes_room_and_accounts_for_it(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal(max_size=MIB, when_full="drop-oldest")
+        await journal.append(entries(range(100), "a", "b", size=2000))
+        await journal.settle("b", delivered(await journal.read("b", 0, 50)))
+        for number in range(100, 2000, 10):
+            await journal.append(entries(range(number, number + 10), "a", "b", size=2000))
+            assert journal.health().size <= MIB
+        for name, settled in (("a", 0), ("b", 50)):
+            counts = journal.counts()[name]
+            left = await drain(journal, name)
+            assert left == list(range(2000 - len(left), 2000))
+            assert len(left) > 150
+            assert counts == Counts(routed=2000, delivered=settled, dropped=2000 - settled - len(left))
+
+    async def test_what_was_dropped_meanwhile_is_skipped_when_settled(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal(max_size=MIB, when_full="drop-oldest")
+        await journal.append(entries(range(100), "a", size=2000))
+        inflight = await journal.read("a", 0, 100)
+        while journal.counts()["a"].dropped < 50:
+            await journal.append(entries(range(20), "a", size=2000))
+        before = journal.counts()["a"]
+        await journal.settle("a", delivered(inflight))
+        after = journal.counts()["a"]
+        assert (after.delivered, after.dropped) == (max(0, 100 - before.dropped), before.dropped)
+
+    async def test_a_closed_journal_says_so(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        pending = asyncio.ensure_future(journal.append(entries([1], "a")))
+        await asyncio.sleep(0)
+        await journal.close()
+        await pending
+        await journal.close()
+        with pytest.raises(JournalFailed, match="closed"):
+            await journal.append(entries([2], "a"))
+        journal = await open_journal()
+        assert fcnts(await journal.read("a", 0, 10)) == [1]
+
+    async def test_a_cancelled_append_harms_nobody(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        pending = asyncio.ensure_future(journal.append(entries([1], "a")))
+        await asyncio.sleep(0)
+        pending.cancel()
+        await journal.append(entries([2], "a"))
+        assert fcnts(await journal.read("a", 0, 10))[-1] == 2
+        assert issubclass(JournalFull, JournalError)
