@@ -24,6 +24,7 @@ MAX_DEPTH = 64
 MAX_FCNT = 2**32 - 1
 MAX_SHOWN = 40
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NO_OFFSET = EPOCH.replace(tzinfo=None)
 MILLISECOND = timedelta(milliseconds=1)
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = b" \t\r\n"
@@ -126,27 +127,26 @@ def _depth(body: bytes) -> int:
 
 def _dev_eui(text: str | None, kind: DocumentKind) -> str:
     """Give the DevEUI in upper case, without dashes and colons."""
+    plain = "" if text is None else text.replace("-", "").replace(":", "")
+    if DEV_EUI(plain):
+        return plain.upper()
     path = f"{kind}.DevEUI"
     if text is None:
         raise DocumentError(f"{path} is missing; every document names its device by 16 hex digits", field=path)
-    plain = text.replace("-", "").replace(":", "")
-    if DEV_EUI(plain) is None:
-        raise DocumentError(f"{path} is {_shown(text)}; a DevEUI has 16 hex digits", field=path)
-    return plain.upper()
+    raise DocumentError(f"{path} is {_shown(text)}; a DevEUI has 16 hex digits", field=path)
 
 
 def _time(text: str, kind: DocumentKind) -> int:
     """Give an ISO 8601 time in milliseconds."""
-    path = f"{kind}.Time"
-    example = "write it like 2026-01-02T03:04:05.678+01:00"
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise DocumentError(
-            f"{path} is {_shown(text)}, which is not an ISO 8601 time; {example}", field=path
-        ) from error
+        problem = "which has no offset"
+    except ValueError:
+        moment, problem = NO_OFFSET, "which is not an ISO 8601 time"
     if moment.tzinfo is None:
-        raise DocumentError(f"{path} is {_shown(text)}, which has no offset; {example}", field=path)
+        path = f"{kind}.Time"
+        example = "write it like 2026-01-02T03:04:05.678+01:00"
+        raise DocumentError(f"{path} is {_shown(text)}, {problem}; {example}", field=path)
     return (moment - EPOCH) // MILLISECOND
 
 
