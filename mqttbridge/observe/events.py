@@ -63,7 +63,7 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         ),
         "config.warning": Event(
             "warning",
-            ("reason", "path"),
+            ("reason",),
             "The configuration works, but probably not as it was meant.",
             "Read the reason.",
         ),
@@ -75,25 +75,43 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         ),
         "source.opened": Event(
             "info",
-            ("source",),
+            (
+                "source",
+                "topics",
+            ),
             "An MQTT source is connected and subscribed.",
             "Nothing to do.",
         ),
         "source.failed": Event(
             "warning",
-            ("source", "reason", "retry_in"),
+            (
+                "source",
+                "reason",
+                "attempts",
+                "retry_in",
+            ),
             "An MQTT source could not be connected, for the first time in a row.",
             "It is tried again by itself; uplinks wait at the source's broker, if it keeps a session.",
         ),
         "source.still_failing": Event(
             "warning",
-            ("source", "reason", "attempts", "since", "retry_in"),
+            (
+                "source",
+                "reason",
+                "attempts",
+                "retry_in",
+            ),
             "An MQTT source has failed again and again; one line stands for many attempts.",
             "Check the broker, the network and the credentials of the source.",
         ),
         "source.lost": Event(
             "warning",
-            ("source", "reason"),
+            (
+                "source",
+                "reason",
+                "attempts",
+                "retry_in",
+            ),
             "An MQTT source that was connected lost its link.",
             "It is connected again by itself; uplinks that were not acknowledged are sent again by the broker.",
         ),
@@ -105,13 +123,24 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         ),
         "uplink.rejected": Event(
             "warning",
-            ("source", "reason", "count", "since"),
-            "A source sent something that is not taken: no uplink, a wrong Token, too large; one line stands for many.",
+            (
+                "source",
+                "kind",
+                "reason",
+                "left_out",
+            ),
+            "A source sent something that is not taken: no uplink, a wrong Token, too large.",
             "The source was told; nothing was stored.",
         ),
         "uplink.unrouted": Event(
-            "debug",
-            ("source", "dev_eui", "fcnt"),
+            "warning",
+            (
+                "source",
+                "dev_eui",
+                "fcnt",
+                "reason",
+                "left_out",
+            ),
             "No flow leads this uplink to an active connection.",
             "It is counted and not kept; add a flow, or activate a connection.",
         ),
@@ -129,13 +158,26 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         ),
         "uplink.expired": Event(
             "warning",
-            ("connection", "dev_eui", "fcnt", "reason", "count"),
-            "An uplink grew older than uplinkTimeValidity before it could be sent; one line stands for a batch.",
+            (
+                "connection",
+                "dev_eui",
+                "fcnt",
+                "reason",
+                "left_out",
+            ),
+            "An uplink grew older than uplinkTimeValidity before it could be sent.",
             "It is counted as expired and not sent.",
         ),
         "uplink.parked": Event(
             "warning",
-            ("connection", "dev_eui", "fcnt", "topic", "reason", "count"),
+            (
+                "connection",
+                "dev_eui",
+                "fcnt",
+                "topic",
+                "reason",
+                "left_out",
+            ),
             "An uplink cannot be delivered, now or later: no topic can be made of it, or the broker refuses it.",
             "It is kept aside with its reason and does not hold up the others; correct the pattern or the "
             "broker's rules.",
@@ -156,7 +198,10 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         ),
         "connection.opened": Event(
             "info",
-            ("connection", "attempts", "queued"),
+            (
+                "connection",
+                "attempts",
+            ),
             "A connection is open, and uplinks flow.",
             "Nothing to do.",
         ),
@@ -168,7 +213,12 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         ),
         "connection.still_failing": Event(
             "warning",
-            ("connection", "reason", "attempts", "since", "retry_in", "queued"),
+            (
+                "connection",
+                "reason",
+                "attempts",
+                "retry_in",
+            ),
             "A connection has failed again and again; one line stands for many attempts.",
             "Check the broker, the network and the certificates; its uplinks are queued.",
         ),
@@ -179,26 +229,39 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             "It is made again by itself, and what was not acknowledged is sent again.",
         ),
         "connection.closed": Event(
-            "info",
-            ("connection", "reason"),
-            "A connection was closed: by request, on reload, or because its reconnect schedule has ended.",
-            "Its uplinks stay queued; a restart of the connection, or a reload, opens it again.",
+            "error",
+            (
+                "connection",
+                "reason",
+                "attempts",
+            ),
+            "A connection was given up: its reconnect schedule (reconnectStrategy) has ended.",
+            "Its uplinks stay queued; restart the daemon when the broker is back.",
         ),
         "connection.authentication_failed": Event(
-            "error",
+            "warning",
             ("connection", "reason", "retry_in"),
             "The broker refuses the credentials.",
             "Correct username, password or certificate; it is tried again on the slow schedule.",
         ),
         "connection.client_id_conflict": Event(
             "error",
-            ("connection", "client_id", "retry_in"),
+            (
+                "connection",
+                "client_id",
+                "reason",
+            ),
             "Another client uses the same client id, and the two end each other's links.",
             "Give one of them another clientId; until then this one holds back.",
         ),
         "connection.throttled": Event(
             "warning",
-            ("connection", "reason", "retry_in"),
+            (
+                "connection",
+                "reason",
+                "retry_in",
+                "left_out",
+            ),
             "The broker says that its quota is exceeded.",
             "Uplinks are sent again later, more slowly; nothing is lost.",
         ),
@@ -227,6 +290,24 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             "The journal has reached journal.maxSize.",
             "New uplinks are refused (whenFull: block) or the oldest dropped; find the connection with the "
             "backlog, or enlarge it.",
+        ),
+        "connection.unsettled": Event(
+            "debug",
+            ("connection",),
+            "What the broker acknowledged could not be recorded at the end of a connection.",
+            "The uplinks stay queued and are sent again: at most maxInflight of them arrive twice.",
+        ),
+        "session.crashed": Event(
+            "error",
+            ("connection",),
+            "A bug in the code of a connection ended it; the others are not touched.",
+            "It is made again by itself; please report the error, with its traceback from level debug.",
+        ),
+        "http.crashed": Event(
+            "error",
+            ("path",),
+            "A bug in the code of an HTTP request; it was answered with 500.",
+            "Please report the error, with its traceback from level debug.",
         ),
         "library.message": Event(
             "warning",

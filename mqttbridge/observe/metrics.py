@@ -7,7 +7,7 @@ series is bounded by the configuration.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -21,11 +21,21 @@ if TYPE_CHECKING:
 
     from mqttbridge.model import Counts
 
-__all__ = ["REJECTIONS", "STATES", "Metrics", "Rejection"]
+__all__ = ["REJECTIONS", "STATES", "Metrics"]
 
-Rejection = Literal["malformed", "unauthorised", "too_large", "media_type", "journal_full", "journal_failed"]
+REJECTIONS = (
+    "malformed",
+    "unauthorised",
+    "too_large",
+    "media_type",
+    "method",
+    "cut_short",
+    "retained",
+    "journal_full",
+    "journal_failed",
+    "other",
+)
 """Why a source did not take something. A fixed set: it is a label."""
-REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
 STATES = (
     "CLOSED",
     "OPENING",
@@ -103,9 +113,9 @@ class Metrics:
         """Count uplinks that were stored and acknowledged."""
         self._accepted.add(count, source)
 
-    def rejected(self, source: str, reason: Rejection, count: int = 1) -> None:
-        """Count what was not taken."""
-        self._rejected.add(count, source, reason)
+    def rejected(self, source: str, reason: str, count: int = 1) -> None:
+        """Count what was not taken; a reason beyond `REJECTIONS` is counted as `other`."""
+        self._rejected.add(count, source, reason if reason in REJECTIONS else "other")
 
     def unrouted(self, source: str, count: int = 1) -> None:
         """Count uplinks that go nowhere."""

@@ -16,7 +16,9 @@ applies of the fields named. Names are stable: alerts may be written on them. On
 otherwise each is one JSON object. Secrets are shown as `*****`, wherever they stand.
 
 A line per uplink is written only at level `debug`, or at `info` for a connection with `debug: true`. A connection or
-source that flaps logs its first failure, then a summary, not a line per attempt. `error` is the type and message of
+source that flaps logs its first failure, then a summary, not a line per attempt. What repeats with every uplink
+(unrouted, rejected, expired, parked) is told once a minute, with the number of those left out in `left_out`; each of
+them is in the metrics, and in the log at level `debug`. `error` is the type and message of
 an exception; its traceback is the field `exception`, at level `debug` alone.
 
 This page is written by `python -m tests.observe.events_page`; the table stands in `mqttbridge/observe/events.py`.

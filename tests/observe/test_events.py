@@ -14,11 +14,15 @@ from mqttbridge.observe.events import EVENTS
 from tests.observe.events_page import PAGE, page
 
 PACKAGE = Path(__file__).parents[2] / "mqttbridge"
-LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
+LEVELS = ("debug", "info", "warning", "error", "critical")
 NAME = re.compile(r"[a-z]+(\.[a-z_]+)+")
 PYTHON_ONLY = {"exc_info"}
 """Arguments that turn into other fields."""
 UNIVERSAL = {"error", "exception"}
+
+
+FILES = {"journal.db"}
+"""What only looks like an event."""
 
 
 class Call(NamedTuple):
@@ -30,25 +34,47 @@ class Call(NamedTuple):
     fields: frozenset[str]
 
 
+def strings(node: ast.expr) -> list[str]:
+    """Give the literal strings that an argument may be: one, or both sides of `a if … else b`."""
+    if isinstance(node, ast.IfExp):
+        return strings(node.body) + strings(node.orelse)
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+
+
+def methods(node: ast.expr) -> set[str]:
+    """Give the methods that a call may go to: `log.info`, or `(log.debug if … else log.warning)`."""
+    if isinstance(node, ast.IfExp):
+        return methods(node.body) | methods(node.orelse)
+    return {node.attr} if isinstance(node, ast.Attribute) else set()
+
+
+def level_of(call: ast.Call) -> str:
+    """Give the level of a call: that of its method, or its own first argument; `*` if it is computed.
+
+    Of two, the higher: what a throttle leaves out is told at debug.
+    """
+    found = {{"exception": "error"}.get(name, name) for name in methods(call.func)} & set(LEVELS)
+    first = {*strings(call.args[0])} & set(LEVELS)
+    return max(found or first or {"*"}, key=("*", *LEVELS).index)
+
+
 def calls_in(source: str, where: str) -> list[Call]:
-    """Find `….info("a.b", …)` and `….log(level, "a.b", …)`; a level that is computed is `*`."""
+    """Find every call with the literal name of an event among its first two arguments."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-            continue
-        method = node.func.attr
-        place = 1 if method == "log" else 0
-        if (method != "log" and method not in LEVELS) or len(node.args) <= place:
-            continue
-        names = {part.value for part in ast.walk(node.args[place]) if isinstance(part, ast.Constant)}
-        fields = frozenset(word.arg for word in node.keywords if word.arg)
-        level = "*" if method == "log" else {"exception": "error"}.get(method, method)
-        found += [
-            Call(f"{where}:{node.lineno}", level, name, fields)
-            for name in names
-            if isinstance(name, str) and NAME.fullmatch(name)
-        ]
+        if isinstance(node, ast.Call) and node.args:
+            level = level_of(node)
+            second = node.args[1:2] if level == "*" or not {*strings(node.args[0])}.isdisjoint(LEVELS) else []
+            names = [name for argument in (node.args[0], *second) for name in strings(argument)]
+            fields = frozenset(word.arg for word in node.keywords if word.arg)
+            found += [Call(f"{where}:{node.lineno}", level, name, fields) for name in names if is_event(name, level)]
     return found
+
+
+def is_event(text: str, level: str) -> bool:
+    """Tell the name of an event from other text: whatever a log method gets, elsewhere by its first word."""
+    known = {name.partition(".")[0] for name in EVENTS}
+    return bool(NAME.fullmatch(text)) and (level != "*" or (text.partition(".")[0] in known and text not in FILES))
 
 
 @cache
@@ -66,9 +92,13 @@ def test_the_scan_finds_calls_of_each_kind() -> None:
 log.info("a.b", x=1)
 self._log.warning("c.d")
 log.bind(y=2).exception("e.f", **more)
-log.log(level, "g.h")
+log.log(level, "uplink.g")
 log.error("i.j" if lost else "k.l")
+(log.debug if left_out is None else log.warning)("m.n", z=3)
+tell("uplink.o")
+Announcement("error", "connection.p", fields)
 path.log("not an event")
+open("config.yaml.txt.Not")
 math.log(2)
 """
     found = {(call.level, call.name, call.fields) for call in calls_in(source, "x")}
@@ -77,9 +107,12 @@ math.log(2)
         ("info", "a.b", frozenset({"x"})),
         ("warning", "c.d", nothing),
         ("error", "e.f", nothing),
-        ("*", "g.h", nothing),
+        ("*", "uplink.g", nothing),
         ("error", "i.j", nothing),
         ("error", "k.l", nothing),
+        ("warning", "m.n", frozenset({"z"})),
+        ("*", "uplink.o", nothing),
+        ("error", "connection.p", nothing),
     }
 
 

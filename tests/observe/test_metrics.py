@@ -65,6 +65,12 @@ def test_what_sources_count_is_on_the_page(world: World) -> None:
     assert world.value("mqttbridge_source_uplinks_unrouted_total", source="ns") == 2
 
 
+def test_the_reasons_are_a_fixed_set(world: World) -> None:
+    for number in range(100):
+        world.metrics.rejected("lrc", f"reason {number}")
+    assert world.value("mqttbridge_source_uplinks_rejected_total", source="lrc", reason="other") == 100
+
+
 def test_an_announced_source_stands_there_with_zeros_and_keeps_what_it_counted(world: World) -> None:
     world.metrics.accepted("lrc", 5)
     world.metrics.announce("lrc")
