@@ -65,7 +65,7 @@ def run(config: Path, log_level: str) -> None:
 
     loaded = _load(config)
     configure(sys.stderr, level=log_level, redactor=redactor)
-    _run_async(run_daemon, loaded)
+    _run_async(run_daemon, loaded, environ=os.environ)
 
 
 @cli.command()
