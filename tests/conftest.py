@@ -31,6 +31,8 @@ def _no_blocking_calls() -> Iterator[None]:
         # Importing a module for the first time reads its files; each happens once in a process.
         for function in guard.functions.values():
             function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
+            # A log line goes out at once, to a pipe or a terminal; a traceback reads the sources that it quotes.
+            function.can_block_in("mqttbridge/observe/log.py", {"msg", "_traceback"})
         yield
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
 log = get_logger()
 
 
@@ -50,6 +51,13 @@ def _restored() -> Iterator[None]:
     root.setLevel(level)
     logging.captureWarnings(capture=False)
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[io.TextIOWrapper]:
+    """Give a file to log to."""
+    with (tmp_path / "log").open("w", encoding="utf-8") as file:
+        yield file
 
 
 class Terminal(io.StringIO):
@@ -403,8 +411,9 @@ def test_lines_of_threads_do_not_mix() -> None:
 def test_a_call_below_the_level_costs_less_than_a_microsecond() -> None:
     logged()
     own = get_logger()
-    rounds = 20_000
-    best = min(timeit.repeat(lambda: own.debug("uplink.delivered", connection="acme"), number=rounds, repeat=7))
+    # Many short rounds, and the best of them: the machine may be busy with other things.
+    rounds = 500
+    best = min(timeit.repeat(lambda: own.debug("uplink.delivered", connection="acme"), number=rounds, repeat=500))
     assert best / rounds < 1e-6
 
 
@@ -466,3 +475,14 @@ def test_the_hook_survives_an_exception_that_cannot_be_shown(capsys: pytest.Capt
     sys.excepthook(HostileError, error, None)
     assert capsys.readouterr().err == "mqttbridge: internal error: HostileError: (its message cannot be shown)\n"
     assert traceback.format_exception(error)
+
+
+async def test_logging_in_the_event_loop_is_not_taken_for_a_blocking_call(log_file: io.TextIOWrapper) -> None:
+    for stream in (log_file, sys.stderr, io.StringIO()):
+        configure(stream, level="debug", redactor=Redactor())
+        try:
+            crash()
+        except ConnectionError:
+            log.exception("connection.failed")
+        log.info("connection.opened")
+    assert log_file.tell() > 500

@@ -153,6 +153,6 @@ def test_two_daemons_in_one_process_do_not_share_and_the_global_registry_stays_c
 
 
 def test_counting_a_batch_costs_less_than_two_microseconds(world: World) -> None:
-    rounds = 20_000
-    best = min(timeit.repeat(lambda: world.metrics.rejected("lrc", "malformed", 3), number=rounds, repeat=5))
+    rounds = 500
+    best = min(timeit.repeat(lambda: world.metrics.rejected("lrc", "malformed", 3), number=rounds, repeat=200))
     assert best / rounds < 2e-6
