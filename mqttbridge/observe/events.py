@@ -49,17 +49,11 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             "Everything is closed.",
             "Queued uplinks are delivered after the next start.",
         ),
-        "daemon.reloaded": Event(
-            "info",
-            ("added", "changed", "removed", "kept"),
-            "A new configuration is in force.",
-            "Connections that did not change kept their links.",
-        ),
         "config.rejected": Event(
             "error",
             ("error", "problems"),
             "The configuration has errors, and none of it was taken.",
-            "A running daemon goes on with the one before; correct what is named and reload.",
+            "Correct what is named and start again.",
         ),
         "config.warning": Event(
             "warning",
