@@ -11,14 +11,18 @@ import re
 import msgspec
 
 from mqttbridge.errors import DocumentError
+from mqttbridge.formats.outline import element_at_end
 
 __all__ = ["split"]
 
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = b" \t\r\n"
 PLACE = re.compile(r"\(byte (\d+)\)$")
-MARKS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 
+MAX_DOCUMENTS = 100_000
+"""How many documents one body may hold. An array costs up to some 40 times its size in memory until it is counted."""
+
+TOO_MANY = f"the body holds more than {MAX_DOCUMENTS} documents; send fewer at once"
 decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -32,6 +36,8 @@ def split(body: bytes, *, ndjson: bool) -> list[bytes]:
     if not body:
         raise DocumentError("the body is empty; send a JSON document, an array of them, or NDJSON")
     if ndjson:
+        if body.count(b"\n") >= MAX_DOCUMENTS:
+            raise DocumentError(TOO_MANY)
         return [document for line in body.split(b"\n") if (document := line.strip(WHITESPACE))]
     if not body.startswith(b"["):
         return [body]
@@ -43,6 +49,8 @@ def split(body: bytes, *, ndjson: bool) -> list[bytes]:
         raise DocumentError("the array nests too deep") from error
     if not raws:
         raise DocumentError("the array is empty; send one document at least")
+    if len(raws) > MAX_DOCUMENTS:
+        raise DocumentError(TOO_MANY)
     return [bytes(raw) for raw in raws]
 
 
@@ -51,11 +59,7 @@ def _refusal(body: bytes, error: msgspec.DecodeError) -> DocumentError:
     text = str(error)
     place = PLACE.search(text)
     end = int(place[1]) if place else len(body)
-    depth, index = 0, 0
-    for match in MARKS.finditer(body, 0, end):
-        mark = match[0]
-        depth += (mark in b"[{") - (mark in b"]}")
-        index += depth == 1 and mark == b","
-        if depth == 0:
-            return DocumentError(f"something stands behind the array, at byte {end}; send one array")
+    index = element_at_end(body[:end])
+    if index is None:
+        return DocumentError(f"something stands behind the array, at byte {end}; send one array")
     return DocumentError(f"the array is not JSON: {text.removeprefix('JSON is malformed: ')}", index=index)

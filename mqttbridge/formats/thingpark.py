@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from mqttbridge.errors import DocumentError
+from mqttbridge.formats.outline import deeper_than
 from mqttbridge.formats.token import verify
 from mqttbridge.model import DocumentKind, Uplink
 
@@ -31,7 +32,6 @@ WHITESPACE = b" \t\r\n"
 KINDS = ", ".join(DocumentKind)
 DEV_EUI = re.compile(r"[0-9A-Fa-f]{16}").fullmatch
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 PLACE = re.compile(r" - at `\$(?:\[\.\.\.\])?\.?([^`]*)`$")
 WORDS = {
@@ -102,24 +102,9 @@ def _decode(body: bytes) -> tuple[DocumentKind, Content]:
         raise _refusal(body, error) from error
     if len(roots) != 1:
         raise DocumentError(_wrong_roots(list(roots)))
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+    if deeper_than(body, MAX_DEPTH):
         raise DocumentError(f"the document nests deeper than {MAX_DEPTH} levels")
     return next(iter(roots.items()))
-
-
-def _depth(body: bytes) -> int:
-    """Give how deep valid JSON nests; stops counting behind MAX_DEPTH."""
-    depth = deepest = 0
-    for match in BRACKETS.finditer(body):
-        char = match[0]
-        if char in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > MAX_DEPTH:
-                break
-        elif char in b"]}":
-            depth -= 1
-    return deepest
 
 
 # --- fields

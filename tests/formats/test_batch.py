@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mqttbridge.errors import DocumentError
-from mqttbridge.formats.batch import split
+from mqttbridge.formats.batch import MAX_DOCUMENTS, split
 
 
 def refusal(body: bytes, *, ndjson: bool = False) -> DocumentError:
@@ -60,6 +60,13 @@ def test_a_broken_array_is_refused_with_the_index(body: bytes, index: int | None
 
 def test_a_deep_array_is_refused() -> None:
     assert "deep" in str(refusal(b"[" * 100_000 + b"]" * 100_000))
+
+
+def test_the_number_of_documents_is_bounded() -> None:
+    assert len(split(b"1\n" * MAX_DOCUMENTS, ndjson=True)) == MAX_DOCUMENTS
+    assert len(split(b"[1" + b",1" * (MAX_DOCUMENTS - 1) + b"]", ndjson=False)) == MAX_DOCUMENTS
+    assert "fewer" in str(refusal(b"1\n" * (MAX_DOCUMENTS + 1), ndjson=True))
+    assert "fewer" in str(refusal(b"[1" + b",1" * MAX_DOCUMENTS + b"]"))
 
 
 @given(st.lists(st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=5), min_size=1))
