@@ -116,18 +116,18 @@ class Redactor:
         """Walk a mapping, list, tuple or set; what is beyond the first 200 items is left out."""
         if not isinstance(value, Mapping):
             items = list(value) if isinstance(value, (set, frozenset)) else value
-            given = [self.plain_below(item, above) for item in items[:MAX_ITEMS]]
+            given = [self._below(item, above) for item in items[:MAX_ITEMS]]
             return [*given, "…"] if len(items) > MAX_ITEMS else given
         shown: dict[str, Any] = {}
         for key, item in value.items():
             if len(shown) >= MAX_ITEMS:
                 shown["…"] = len(value) - MAX_ITEMS
                 break
-            name = key if type(key) is str and key in keep else str(self.plain_below(key, above))
-            shown[name] = self.plain_below(item, above)
+            name = key if type(key) is str and key in keep else str(self._below(key, above))
+            shown[name] = self._below(item, above)
         return shown
 
-    def plain_below(self, value: object, above: tuple[int, ...]) -> Any:  # noqa: ANN401
+    def _below(self, value: object, above: tuple[int, ...]) -> Any:  # noqa: ANN401
         """Like `plain`, for a value inside containers whose identities are `above`: a cycle ends there."""
         try:
             return self._plain(value, frozenset(), above)
