@@ -52,7 +52,7 @@ class Plan:
         self._ledger = ledger
         self._now = now
         self._settled: dict[str, Settlement] = {}
-        self._last_seq = self.first_seq = ledger.last_seq
+        self._last_seq = self.before = ledger.last_seq
         self._offset = 1
         self.connections: dict[str, int] = {}
         self.routes: dict[Connections, int] = {}

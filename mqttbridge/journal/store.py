@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mqttbridge.journal.ledger import Account, Change, Ledger, Settlement, count_dropped
-from mqttbridge.journal.plan import ROW
+from mqttbridge.journal.plan import ROW, estimate
 from mqttbridge.journal.schema import PAGE, VERSION, create, prepare, wal_pages
 from mqttbridge.model import Counts
 
@@ -26,40 +26,43 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
-COLLECT_ROWS = 4096
 DROP_ROWS = 1024
 VACUUM_PAGES = 256
 
-INSERT_CONNECTIONS = "INSERT INTO connection(id, name) SELECT value ->> 0, value ->> 1 FROM json_each(?)"
-INSERT_ROUTES = "INSERT INTO route(id, members) SELECT value ->> 0, value -> 1 FROM json_each(?)"
-INSERT_UPLINKS = """
-INSERT INTO uplink(seq, route, received, time, source, kind, dev_eui, fcnt, body)
-SELECT ?1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-       substr(?3, value ->> 7, value ->> 8)
-FROM json_each(?2)
-"""
-UPDATE_ROUTES = """
-UPDATE route SET appended = appended + (value ->> 1), last = value ->> 2 FROM json_each(?) WHERE route.id = value ->> 0
-"""
-RESTORE_ROUTES = """
-UPDATE route SET appended = coalesce((SELECT value ->> 1 FROM json_each(?) WHERE value ->> 0 = route.id), 0)
-"""
 UPDATE_CONNECTIONS = """
 UPDATE connection SET cursor = value ->> 1, delivered = delivered + (value ->> 2), expired = expired + (value ->> 3),
        parked = parked + (value ->> 4), dropped = dropped + (value ->> 5)
-FROM json_each(?) WHERE connection.id = value ->> 0
+FROM json_each({}) WHERE connection.id = value ->> 0
 """
-INSERT_PARKED = """
-INSERT INTO parked(seq, connection, at, reason)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?)
-"""
-COLLECT = f"""
+COLLECT = """
 DELETE FROM uplink WHERE seq IN (
-    SELECT u.seq FROM json_each(?) CROSS JOIN uplink u INDEXED BY uplink_route
+    SELECT u.seq FROM json_each({}) CROSS JOIN uplink u
     ON u.route = value ->> 0 AND u.seq > value ->> 1 AND u.seq <= value ->> 2
-    WHERE NOT EXISTS (SELECT 1 FROM parked p WHERE p.seq = u.seq)
-    LIMIT {COLLECT_ROWS})
-"""  # noqa: S608 - a number of ours
+    WHERE NOT EXISTS (SELECT 1 FROM parked p WHERE p.seq = u.seq))
+"""
+TRANSACTION = f"""
+CREATE TEMP VIEW work AS SELECT NULL AS connections, NULL AS routes, NULL AS before, NULL AS uplinks, NULL AS bodies,
+                                NULL AS appended, NULL AS parked, NULL AS settled, NULL AS collect;
+CREATE TEMP TRIGGER transact INSTEAD OF INSERT ON work BEGIN
+    INSERT INTO connection(id, name) SELECT value ->> 0, value ->> 1 FROM json_each(NEW.connections);
+    INSERT INTO route(id, members) SELECT value ->> 0, value -> 1 FROM json_each(NEW.routes);
+    INSERT INTO uplink(seq, route, received, time, source, kind, dev_eui, fcnt, body)
+        SELECT NEW.before + 1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+               value ->> 6, substr(NEW.bodies, value ->> 7, value ->> 8)
+        FROM json_each(NEW.uplinks);
+    UPDATE route SET appended = appended + (value ->> 1), last = value ->> 2
+        FROM json_each(NEW.appended) WHERE route.id = value ->> 0;
+    INSERT INTO parked(seq, connection, at, reason)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(NEW.parked);
+    {UPDATE_CONNECTIONS.format("NEW.settled")};
+    {COLLECT.format("NEW.collect")};
+END;
+"""  # noqa: S608 - statements of ours
+"""Everything that one transaction does, as the effect of one INSERT: one step, one release of the GIL."""
+TRANSACT = "INSERT INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+RESTORE_ROUTES = """
+UPDATE route SET appended = coalesce((SELECT value ->> 1 FROM json_each(?) WHERE value ->> 0 = route.id), 0)
+"""
 OLDEST_ROWS = f"""
 SELECT json_group_array(json_array(seq, route, length(body)))
 FROM (SELECT seq, route, body FROM uplink ORDER BY seq LIMIT {DROP_ROWS})
@@ -76,22 +79,29 @@ SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count
 
 
 class Store:
-    """One open database file. `used` and `free` are bytes of pages, as of the last transaction."""
+    """One open database file. `free`: bytes of unused pages when last measured."""
 
     def __init__(self, path: Path, max_size: int, connect: Connect) -> None:
         """Open or create the file. Raises `StartError` if it is not ours, sqlite3.Error if it cannot be used."""
-        self.used = 0
         self.free = 0
+        self._measured = 0
+        self._unmeasured = 0
         self._max_size = max_size
         self._wal = path.with_name(f"{path.name}-wal")
         self._db = connect(path)
         try:
             prepare(self._db, max_size)
             create(self._db, path)
+            self._db.executescript(TRANSACTION)
             self.measure()
         except BaseException:
             self._db.close()
             raise
+
+    @property
+    def used(self) -> int:
+        """Bytes of pages in use: as measured, and an estimate of what was added since."""
+        return self._measured + self._unmeasured
 
     def close(self) -> None:
         """Write the WAL back, if that is possible, and close."""
@@ -114,7 +124,8 @@ class Store:
     def measure(self) -> None:
         """Ask SQLite how much of the file is in use."""
         pages, free = self._db.execute(PAGES).fetchone()
-        self.used, self.free = (pages - free) * PAGE, free * PAGE
+        self._measured, self.free = (pages - free) * PAGE, free * PAGE
+        self._unmeasured = 0
 
     def load(self) -> Ledger:
         """Read all accounts and routes."""
@@ -139,24 +150,24 @@ class Store:
         self._db.execute(RESTORE_ROUTES, (_json(appended),))
         self._commit()
 
-    def commit(self, plan: Plan, change: Change, collect: list[tuple[int, int, int]]) -> bool:
-        """Do all that the plan says in one transaction; tell whether all of `collect` was deleted with it."""
-        db = self._db
-        self._begin()
-        if plan.connections:
-            db.execute(INSERT_CONNECTIONS, (_json([(ident, name) for name, ident in plan.connections.items()]),))
-        if plan.routes:
-            db.execute(INSERT_ROUTES, (_json([(ident, plan.members(key)) for key, ident in plan.routes.items()]),))
-        if plan.rows:
-            db.execute(INSERT_UPLINKS, (plan.first_seq + 1, _json(plan.rows), b"".join(plan.bodies)))
-            db.execute(UPDATE_ROUTES, (_json([(plan.groups[key].id, n, last) for key, n, last in change.appended]),))
-        if plan.parked:
-            db.execute(INSERT_PARKED, (_json(plan.parked),))
-        if change.settled:
-            db.execute(UPDATE_CONNECTIONS, (_json([plan.moved(one) for one in change.settled]),))
-        complete = not collect or db.execute(COLLECT, (_json(collect),)).rowcount < COLLECT_ROWS
-        self._commit()
-        return complete
+    def commit(self, plan: Plan, change: Change, collect: list[tuple[int, int, int]]) -> None:
+        """Do all that the plan says, and delete settled uplinks, in one transaction. On disk when it returns."""
+        work = (
+            _json([(ident, name) for name, ident in plan.connections.items()]),
+            _json([(ident, plan.members(key)) for key, ident in plan.routes.items()]),
+            plan.before,
+            _json(plan.rows),
+            b"".join(plan.bodies),
+            _json([(plan.groups[key].id, number, last) for key, number, last in change.appended]),
+            _json(plan.parked),
+            _json([plan.moved(one) for one in change.settled]),
+            _json(collect),
+        )
+        self._db.execute(TRANSACT, work)
+        # Asking costs two more steps: estimate while it does not matter.
+        self._unmeasured += estimate(len(plan.rows), len(work[4]))
+        if self._unmeasured > self._max_size // 64:
+            self.measure()
 
     def drop_oldest(self, ledger: Ledger, room: int) -> Change:
         """Delete the oldest uplinks, parked ones too, until about `room` bytes are free; count them as dropped."""
@@ -176,17 +187,16 @@ class Store:
         change = Change(settled=list(moves.values()))
         accounts = ledger.accounts
         self._db.execute(
-            UPDATE_CONNECTIONS,
+            UPDATE_CONNECTIONS.format("?"),
             (_json([(accounts[move.connection].id, move.cursor, 0, 0, 0, move.dropped) for move in change.settled]),),
         )
         self._commit()
         return change
 
-    def collect(self, ranges: list[tuple[int, int, int]]) -> bool:
-        """Delete some settled uplinks; tell whether that was all."""
-        complete = self._db.execute(COLLECT, (_json(ranges),)).rowcount < COLLECT_ROWS
+    def collect(self, ranges: list[tuple[int, int, int]]) -> None:
+        """Delete settled uplinks."""
+        self._db.execute(COLLECT.format("?"), (_json(ranges),))
         self.measure()
-        return complete
 
     def vacuum(self) -> None:
         """Give some free pages back to the file system."""

@@ -195,13 +195,15 @@ class Writer:
             done = self._plan(plan, operations)
             change = plan.change()
             ranges = ledger.collectable() if self._settled >= COLLECT_AFTER else []
-            if (change != Change() or ranges) and store.commit(plan, change, ranges) and ranges:
-                ledger.collected(ranges)
-                self._settled = 0
+            if change != Change() or ranges:
+                store.commit(plan, change, ranges)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may believe that it was stored
             self._fail(error, operations)
             return
         ledger.apply(change)
+        if ranges:
+            ledger.collected(ranges)
+            self._settled = 0
         self._settled += sum(one.delivered + one.expired + one.parked + one.dropped for one in change.settled)
         self._untidy = True
         self._succeed(done, change, {names: group.queued for names, group in plan.groups.items()})
@@ -245,9 +247,9 @@ class Writer:
         limit = self._options.max_size
         sizes = [estimate(len(one.entries), one.size) for one in operations if isinstance(one, Append)]
         needed = sum(size for size in sizes if size <= limit - OVERHEAD)
-        while needed and self._used + needed > limit and (ranges := ledger.collectable()):
-            if store.collect(ranges):
-                ledger.collected(ranges)
+        if needed and self._used + needed > limit:
+            store.collect(ranges := ledger.collectable())
+            ledger.collected(ranges)
             self._used = store.used
         while self._options.drop_oldest and needed and (room := self._used + needed - limit) > 0:
             change = store.drop_oldest(ledger, room)
@@ -365,10 +367,11 @@ class Writer:
     def _tidy(self) -> bool:
         """Delete settled uplinks, then shrink the file, then the WAL; tell whether more is to do."""
         store, ledger = self._ready()
+        store.measure()
         while self._operations.empty():
             if ranges := ledger.collectable():
-                if store.collect(ranges):
-                    ledger.collected(ranges)
+                store.collect(ranges)
+                ledger.collected(ranges)
             elif store.free > SPARE_BYTES:
                 free = store.free
                 store.vacuum()
