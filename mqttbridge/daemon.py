@@ -17,6 +17,7 @@ import anyio
 from mqttbridge import __version__
 from mqttbridge.clock import SystemClock
 from mqttbridge.control.app import App
+from mqttbridge.control.journal_watch import JournalWatch
 from mqttbridge.control.server import HttpServer, bind
 from mqttbridge.control.view import Health
 from mqttbridge.journal.sqlite import SqliteJournal
@@ -96,6 +97,7 @@ class Daemon:
         async with anyio.create_task_group() as heartbeat:
             if self._watchdog is not None:
                 heartbeat.start_soon(self._feed_watchdog, self._watchdog)
+            heartbeat.start_soon(JournalWatch(journal, self._throttle).run)
             async with anyio.create_task_group() as sessions:
                 for session in self._sessions.values():
                     sessions.start_soon(session.run)

@@ -60,6 +60,15 @@ class Intake:
         self._metrics.accepted(source, len(uplinks))
         if uplinks:
             self.last_uplink[source] = uplinks[-1].received
+        for entry in entries:
+            uplink = entry.uplink
+            log.debug(
+                "uplink.accepted",
+                source=source,
+                dev_eui=uplink.dev_eui,
+                fcnt=uplink.fcnt,
+                connections=entry.connections,
+            )
         if unrouted:
             self._metrics.unrouted(source, len(unrouted))
             for uplink in unrouted:
