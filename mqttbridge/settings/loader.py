@@ -18,6 +18,7 @@ from mqttbridge.settings.problems import Mark, Problems, shown
 from mqttbridge.settings.reader import MAX_BYTES, Broken, Entry, Mapping, Scalar, read
 from mqttbridge.settings.references import References, read_file
 from mqttbridge.settings.schema import MqttSource, Settings
+from mqttbridge.settings.secret import Secret
 
 if TYPE_CHECKING:
     import collections.abc
@@ -58,6 +59,7 @@ def load(path: Path, *, environ: collections.abc.Mapping[str, str], clock: Clock
         settings = converter.convert(Entry(root.mark, root), wanted, ())
         _check_flows(root, converter)
     if isinstance(settings, Settings):
+        _check_hidden_flows(settings, converter)
         check_client_ids(_links(settings), converter.marks, problems)
     problems.raise_if_any()
     if not isinstance(settings, Settings):
@@ -112,7 +114,7 @@ def _merged(root: Node | None, path: Path, problems: Problems) -> Node:
 
 
 def _group(mark: Mark, own: dict[str, Entry], beside: dict[str, Entry]) -> Entry:
-    return Entry(mark, Mapping(mark, flow=False, entries=beside | own))
+    return Entry(mark, Mapping(mark, flow=False, entries=own | {k: v for k, v in beside.items() if k not in own}))
 
 
 def _connections_beside(path: Path, problems: Problems) -> dict[str, Entry]:
@@ -152,6 +154,15 @@ def _check_flows(root: Node, converter: Converter) -> None:
             hint = f"did you mean {shown(near)}?" if near else "define it under connections"
             path: KeyPath = ("flows", flow, "connections", f"[{number}]")
             converter.problems.add(item.mark, path, f"there is no connection {shown(item.text)}; {hint}")
+
+
+def _check_hidden_flows(settings: Settings, converter: Converter) -> None:
+    """Refuse flows that name no connection where the name came by reference, without showing it."""
+    for flow, one in settings.flows.items():
+        for number, identity in enumerate(one.connections):
+            if isinstance(identity, Secret) and identity not in settings.connections:
+                path: KeyPath = ("flows", flow, "connections", f"[{number}]")
+                converter.problems.add(converter.marks[path], path, "what it refers to gives no id of a connection")
 
 
 def _names(root: Node, section: str) -> dict[str, Entry]:

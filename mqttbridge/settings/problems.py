@@ -20,6 +20,8 @@ __all__ = ["KeyPath", "Mark", "Problem", "Problems", "dotted", "shown"]
 
 MAX_SHOWN = 60
 MAX_TEXT = 800
+MAX_ERRORS = 10_000
+"""Nobody reads more; a hostile file could hold more."""
 MAX_SUGGESTIONS = 200
 """Looking for near misses is slow; beyond this many, an error has to do without."""
 
@@ -73,7 +75,10 @@ class Problems:
 
     def add(self, mark: Mark, path: KeyPath, text: str) -> None:
         """Record what makes the configuration unusable."""
-        self._errors.append(Problem(mark, path, text))
+        if len(self._errors) < MAX_ERRORS:
+            self._errors.append(Problem(mark, path, text))
+        elif len(self._errors) == MAX_ERRORS:
+            self._errors.append(Problem(mark, (), "and many more problems, from here on"))
 
     def warn(self, mark: Mark, path: KeyPath, text: str) -> None:
         """Record what is wrong but must not keep the daemon from starting."""

@@ -186,20 +186,23 @@ class _Builder:
                 self._enter(top.node, mark, name, node)
 
     def _key(self, node: Node) -> str:
-        if isinstance(node, Scalar) and not node.tag and not (node.plain and node.text == "<<"):
-            return node.text
-        if isinstance(node, Scalar) and not node.tag:
+        """Give a name; empty if it cannot be one, which is then recorded."""
+        if not isinstance(node, Scalar):
+            if not isinstance(node, Broken):
+                self.problems.add(node.mark, self._path(), "a property name must be plain text")
+            return ""
+        if node.plain and node.text == "<<":
             self.problems.add(node.mark, self._path(), "merge keys (<<) are not supported; write the properties out")
-        elif not isinstance(node, Broken):
+            return ""
+        if node.tag or not node.text:
             self.problems.add(node.mark, self._path(), "a property name must be plain text")
-        return ""
+            return ""
+        return node.text
 
     def _enter(self, mapping: Mapping, mark: Mark, name: str, node: Node) -> None:
-        earlier = mapping.entries.get(name)
         if not name:
-            # Reported above, unless it was written as an empty name.
-            self.problems.add(mark, self._path(), "a property name must be plain text")
             return
+        earlier = mapping.entries.get(name)
         if earlier is None:
             mapping.entries[name] = Entry(mark, node)
             return

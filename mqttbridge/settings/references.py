@@ -32,10 +32,11 @@ def read_file(path: Path, limit: int) -> bytes:
     except ValueError:
         raise ValueError("cannot be read: no file can have this name") from None
     try:
-        with os.fdopen(handle, "rb") as file:
-            return _bounded(file.fileno(), limit)
+        return _bounded(handle, limit)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
+    finally:
+        os.close(handle)
 
 
 def _bounded(handle: int, limit: int) -> bytes:
