@@ -157,7 +157,7 @@ class Store:
             _json([(ident, plan.members(key)) for key, ident in plan.routes.items()]),
             plan.before,
             _json(plan.rows),
-            b"".join(plan.bodies),
+            b"".join(plan.bodies) or b" ",  # an empty blob would be NULL to substr
             _json([(plan.groups[key].id, number, last) for key, number, last in change.appended]),
             _json(plan.parked),
             _json([plan.moved(one) for one in change.settled]),

@@ -127,6 +127,7 @@ class Writer:
         self._full_size = 0
         self._settled = 0
         self._untidy = True
+        self._scarce = False
 
     def submit(self, operation: Operation) -> None:
         """Hand over one operation. Does not block; called by the loop."""
@@ -247,10 +248,8 @@ class Writer:
         limit = self._options.max_size
         sizes = [estimate(len(one.entries), one.size) for one in operations if isinstance(one, Append)]
         needed = sum(size for size in sizes if size <= limit - OVERHEAD)
-        if needed and self._used + needed > limit:
-            store.collect(ranges := ledger.collectable())
-            ledger.collected(ranges)
-            self._used = store.used
+        if needed and (self._scarce or self._used + needed > limit):
+            self._collect(store, ledger)
         while self._options.drop_oldest and needed and (room := self._used + needed - limit) > 0:
             change = store.drop_oldest(ledger, room)
             ledger.apply(change)
@@ -288,6 +287,8 @@ class Writer:
             f"The journal {self._options.path} cannot be written: {error}. "
             "No uplink is accepted until it can; check the disk and its free space."
         )
+        # A full disk has room again once what is settled is deleted: do it before the next append, not at rest.
+        self._scarce = True
         if not self._intact(error):
             self._drop_store()
         self._tell([(one, JournalFailed(self._failure)) for one in operations])
@@ -320,6 +321,12 @@ class Writer:
             raise AssertionError("an open store has a ledger")
         self._failure = ""
         return store, self._ledger
+
+    def _collect(self, store: Store, ledger: Ledger) -> None:
+        if ranges := ledger.collectable():
+            store.collect(ranges)
+            ledger.collected(ranges)
+            self._used = store.used
 
     def _open(self) -> Store:
         options = self._options
@@ -388,6 +395,7 @@ class Writer:
             return True
         with self._reader.lock:
             store.checkpoint()
+        self._scarce = False
         return False
 
     def _shut(self, closing: Sequence[Operation]) -> None:

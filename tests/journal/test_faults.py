@@ -1,0 +1,302 @@
+"""The disk fails, at chosen statements and for real: nobody is told a lie, and it heals without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import shutil
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mqttbridge.errors import JournalFailed, JournalInUse, StartError
+from mqttbridge.journal import schema, writer
+from mqttbridge.journal.sqlite import SqliteJournal
+from mqttbridge.model import Counts
+from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+MIB = 1024 * 1024
+WORK = "INSERT INTO work"
+
+
+def disk_error(name: str, text: str) -> sqlite3.OperationalError:
+    """Make an error as the sqlite3 module raises it."""
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorname = name
+    error.sqlite_errorcode = getattr(sqlite3, name)
+    return error
+
+
+class Disk:
+    """Connects to database files, and fails on order. `before` and `after`: errors around statements, by prefix."""
+
+    def __init__(self) -> None:
+        self.before: dict[str, list[Exception]] = {}
+        self.after: dict[str, list[Exception]] = {}
+        self.broken = False
+        self.connects = 0
+        self.on_connect: Callable[[sqlite3.Connection], object] = lambda _: None
+
+    def connect(self, path: Path) -> sqlite3.Connection:
+        self.connects += 1
+        if self.broken:
+            raise disk_error("SQLITE_IOERR", "disk I/O error")
+        disk = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, *args: object) -> sqlite3.Cursor:
+                disk._fail(disk.before, sql)
+                cursor = super().execute(sql, *args)
+                disk._fail(disk.after, sql)
+                return cursor
+
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Connection)
+        self.on_connect(db)
+        return db
+
+    @staticmethod
+    def _fail(planned: dict[str, list[Exception]], sql: str) -> None:
+        for prefix, errors in planned.items():
+            if errors and sql.strip().startswith(prefix):
+                raise errors.pop(0)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    monkeypatch.setattr(writer, "PROBE_EVERY", 0.02)
+    monkeypatch.setattr(writer, "REST_AFTER", 0.02)
+    return Disk()
+
+
+@pytest.fixture
+async def journal(tmp_path: Path, disk: Disk) -> AsyncIterator[SqliteJournal]:
+    opened = await SqliteJournal.open(
+        tmp_path, max_size=64 * MIB, when_full="block", clock=FixedClock(), connect=disk.connect
+    )
+    yield opened
+    disk.broken = False
+    await opened.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until it holds, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.005)
+
+
+IO_ERRORS = [
+    disk_error("SQLITE_IOERR_WRITE", "disk I/O error"),
+    disk_error("SQLITE_IOERR_FSYNC", "disk I/O error"),
+    disk_error("SQLITE_FULL", "database or disk is full"),
+    disk_error("SQLITE_READONLY", "attempt to write a readonly database"),
+    OSError(5, "Input/output error"),
+]
+
+
+@pytest.mark.parametrize("error", IO_ERRORS, ids=str)
+async def test_a_failed_append_stores_nothing_and_the_next_one_works(
+    journal: SqliteJournal, disk: Disk, error: Exception
+) -> None:
+    await journal.append(entries([1], "a"))
+    disk.before[WORK] = [error]
+    with pytest.raises(JournalFailed, match=r"cannot be written.*disk"):
+        await journal.append(entries([2], "a", "b"))
+    assert fcnts(await journal.read("a", 0, 10)) == [1]
+    await journal.append(entries([3], "a", "b"))
+    assert journal.health().problem == ""
+    assert fcnts(await journal.read("a", 0, 10)) == [1, 3]
+    assert journal.counts() == {"a": Counts(routed=2), "b": Counts(routed=1)}
+
+
+async def test_a_failure_is_seen_in_health_and_heals_without_any_request(journal: SqliteJournal, disk: Disk) -> None:
+    await journal.append(entries([1], "a"))
+    disk.broken = True
+    disk.before[WORK] = [IO_ERRORS[0]]
+    with pytest.raises(JournalFailed):
+        await journal.append(entries([2], "a"))
+    assert "disk I/O error" in journal.health().problem
+    tries = disk.connects
+    await until(lambda: disk.connects > tries + 2)
+    with pytest.raises(JournalFailed):
+        await journal.append(entries([3], "a"))
+    assert journal.health().problem
+    disk.broken = False
+    await until(lambda: not journal.health().problem)
+    assert await drain(journal, "a") == [1]
+
+
+async def test_a_commit_whose_fsync_failed_is_undone_though_sqlite_finds_it_again(
+    journal: SqliteJournal, disk: Disk
+) -> None:
+    await journal.append(entries([1], "a"))
+    (first,) = await journal.read("a", 0, 10)
+    disk.after[WORK] = [disk_error("SQLITE_IOERR_FSYNC", "disk I/O error")]
+    with pytest.raises(JournalFailed):
+        await journal.append([*entries([2], "a"), *entries([3], "b")])
+    await until(lambda: not journal.health().problem)
+    assert fcnts(await journal.read("a", 0, 10)) == [1]
+    assert journal.counts() == {"a": Counts(routed=1), "b": Counts()}
+    await journal.append(entries([2], "a", "b"))
+    found = await journal.read("a", 0, 10)
+    assert fcnts(found) == [1, 2]
+    assert found[1].seq > first.seq
+    assert await drain(journal, "b") == [2]
+
+
+async def test_a_full_disk_that_failed_after_the_commit_is_undone_too(journal: SqliteJournal, disk: Disk) -> None:
+    disk.after[WORK] = [disk_error("SQLITE_FULL", "database or disk is full")]
+    with pytest.raises(JournalFailed):
+        await journal.append(entries([1], "a"))
+    await journal.append(entries([2], "a"))
+    assert await drain(journal, "a") == [2]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_settlement_that_failed_can_be_repeated_and_counts_once(
+    journal: SqliteJournal, disk: Disk, when: str
+) -> None:
+    await journal.append(entries(range(5), "a"))
+    queued = await journal.read("a", 0, 10)
+    getattr(disk, when)[WORK] = [IO_ERRORS[0]]
+    with pytest.raises(JournalFailed):
+        await journal.settle("a", delivered(queued[:3]))
+    await journal.settle("a", delivered(queued[:3]))
+    assert journal.counts()["a"] == Counts(routed=5, delivered=3)
+    assert fcnts(await journal.read("a", 0, 10)) == [3, 4]
+
+
+async def test_a_failed_read_says_so_and_the_next_one_works(tmp_path: Path, disk: Disk) -> None:
+    options = {"max_size": 64 * MIB, "when_full": "block", "clock": FixedClock(), "connect": disk.connect}
+    journal = await SqliteJournal.open(tmp_path, **options)
+    await journal.append(entries([1], "a"))
+    await journal.close()
+    journal = await SqliteJournal.open(tmp_path, **options)
+    disk.before["WITH RECURSIVE"] = [IO_ERRORS[0]]
+    with pytest.raises(JournalFailed, match="cannot be read"):
+        await journal.read("a", 0, 10)
+    assert fcnts(await journal.read("a", 0, 10)) == [1]
+    await journal.close()
+
+
+async def test_a_failure_while_tidying_heals_too(journal: SqliteJournal, disk: Disk) -> None:
+    await journal.append(entries(range(100), "a", size=1000))
+    disk.before["DELETE FROM uplink"] = [IO_ERRORS[0]]
+    await drain(journal, "a")
+    await until(lambda: not disk.before["DELETE FROM uplink"])
+    await until(lambda: not journal.health().problem)
+    await until(lambda: journal.health().size < 100_000)
+    assert journal.counts()["a"] == Counts(routed=100, delivered=100)
+
+
+async def test_a_database_that_may_not_grow_refuses_and_recovers(journal: SqliteJournal, disk: Disk) -> None:
+    """SQLite's own page limit gives a genuine SQLITE_FULL from inside a transaction."""
+    disk.on_connect = lambda db: db.execute("PRAGMA max_page_count = 60")
+    disk.before[WORK] = [IO_ERRORS[0]]
+    with pytest.raises(JournalFailed):
+        await journal.append(entries([0], "a"))
+    stored = []
+    with pytest.raises(JournalFailed, match="full"):  # noqa: PT012 - which of them is refused is open
+        for number in range(1000):
+            await journal.append(entries([number], "a", size=1000))
+            stored.append(number)
+    assert 10 < len(stored) < 300
+    assert await drain(journal, "a") == stored
+    await until(lambda: not journal.health().problem)
+    await journal.append(entries([7], "a", size=1000))
+    assert await drain(journal, "a") == [7]
+
+
+async def test_writes_that_the_kernel_refuses_fail_and_recover(journal: SqliteJournal) -> None:
+    """A file size limit of the process: write(2) itself fails, with EFBIG."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    stored = []
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))
+    try:
+        with pytest.raises(JournalFailed):  # noqa: PT012 - which of them is refused is open
+            for number in range(1000):
+                await journal.append(entries([number], "a", size=5000))
+                stored.append(number)
+        assert journal.health().problem
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await until(lambda: not journal.health().problem)
+    await journal.append(entries([5000], "a"))
+    assert await drain(journal, "a") == [*stored, 5000]
+    assert journal.counts()["a"] == Counts(routed=len(stored) + 1, delivered=len(stored) + 1)
+
+
+async def test_a_second_daemon_is_refused_by_name(journal: SqliteJournal, tmp_path: Path) -> None:
+    import os
+
+    with pytest.raises(JournalInUse) as caught:
+        await SqliteJournal.open(tmp_path, max_size=MIB, when_full="block", clock=FixedClock())
+    assert f"pid {os.getpid()}" in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    await journal.append(entries([1], "a"))
+
+
+async def refused(directory: Path) -> str:
+    """Give the sentence with which a start is refused, twice: the lock must be free again after the first."""
+    for _ in range(2):
+        with pytest.raises(StartError) as caught:
+            await SqliteJournal.open(directory, max_size=MIB, when_full="block", clock=FixedClock())
+        assert not isinstance(caught.value, JournalInUse)
+    return str(caught.value)
+
+
+async def test_files_that_are_no_journal_are_refused_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "journal.db"
+    file.write_bytes(b"this is no database at all" * 100)
+    assert "move it away" in await refused(tmp_path)
+    assert file.read_bytes() == b"this is no database at all" * 100
+    file.unlink()
+    with sqlite3.connect(file) as db:
+        db.execute("CREATE TABLE recipes(name)")
+    db.close()
+    assert "not a journal" in await refused(tmp_path)
+
+
+async def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    journal = await SqliteJournal.open(tmp_path, max_size=MIB, when_full="block", clock=FixedClock())
+    await journal.close()
+    db = sqlite3.connect(tmp_path / "journal.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    assert "newer mqttbridge" in await refused(tmp_path)
+
+
+async def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
+    journal = await SqliteJournal.open(tmp_path, max_size=MIB, when_full="block", clock=FixedClock())
+    await journal.append(entries(range(100), "a", size=1000))
+    await journal.close()
+    file = tmp_path / "journal.db"
+    data = bytearray(file.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    file.write_bytes(data)
+    assert "damaged" in await refused(tmp_path)
+
+
+async def test_a_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert "stateDirectory" in await refused(tmp_path / "file")
+    assert "stateDirectory" in await refused(tmp_path / "file" / "below")
+
+
+async def test_the_directory_is_private(tmp_path: Path) -> None:
+    journal = await SqliteJournal.open(tmp_path / "a" / "b", max_size=MIB, when_full="block", clock=FixedClock())
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+    await journal.close()
+    shutil.rmtree(tmp_path / "a")
+
+
+def test_an_old_sqlite_is_refused() -> None:
+    with pytest.raises(StartError, match=r"3\.37\.2.*3\.38\.0"):
+        schema.check_library((3, 37, 2))

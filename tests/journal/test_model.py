@@ -1,0 +1,150 @@
+"""Any order of operations, with crashes and drop-oldest, against a plain model; the account is checked each step."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from mqttbridge.errors import JournalFull
+from mqttbridge.journal.sqlite import SqliteJournal
+from mqttbridge.model import Counts, Entry, Outcome, Settled
+from tests.journal.samples import FixedClock, uplink
+
+NAMES = ("a", "b", "c")
+MIB = 1024 * 1024
+routes = st.sets(st.sampled_from(NAMES), min_size=1).map(lambda names: tuple(sorted(names)))
+sizes = st.sampled_from([0, 2, 300, 5_000, 90_000])
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """The model: per connection, a list of (number, body size), and the numbers by outcome."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.root = Path(tempfile.mkdtemp(prefix="journal-model-"))
+        self.generation = 0
+        self.number = 0
+        self.highest = 0
+        self.queued: dict[str, list[tuple[int, int]]] = {name: [] for name in NAMES}
+        self.counts: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in NAMES}
+        self.routed = dict.fromkeys(NAMES, 0)
+
+    @initialize(when_full=st.sampled_from(["block", "drop-oldest"]))
+    def start(self, when_full: str) -> None:
+        self.when_full = when_full
+        self.open()
+
+    def open(self) -> None:
+        self.journal = self.runner.run(
+            SqliteJournal.open(
+                self.root / str(self.generation), max_size=MIB, when_full=self.when_full, clock=FixedClock()
+            )
+        )
+
+    @rule(batch=st.lists(st.tuples(routes, sizes), min_size=1, max_size=8))
+    def append(self, batch: list[tuple[tuple[str, ...], int]]) -> None:
+        numbered = [(self.number + offset, route, size) for offset, (route, size) in enumerate(batch)]
+        entries = [Entry(uplink(number, body=b"x" * size), route) for number, route, size in numbered]
+        try:
+            self.runner.run(self.journal.append(entries))
+        except JournalFull:
+            assert self.when_full == "block"
+            assert self.journal.health().size + sum(size for _, _, size in numbered) > MIB // 3
+            return
+        self.number += len(batch)
+        self.take_drops()
+        for number, route, size in numbered:
+            for name in route:
+                self.routed[name] += 1
+                self.queued[name].append((number, size))
+
+    def take_drops(self) -> None:
+        """How much is dropped is the journal's choice; that it is the oldest, and counted, is not."""
+        for name, counts in self.journal.counts().items():
+            new = counts.dropped - self.counts[name][Outcome.DROPPED]
+            assert 0 <= new <= len(self.queued[name])
+            assert new == 0 or self.when_full == "drop-oldest"
+            del self.queued[name][:new]
+            self.counts[name][Outcome.DROPPED] += new
+
+    @rule(name=st.sampled_from(NAMES), outcomes=st.lists(st.sampled_from(Outcome), max_size=10))
+    def settle(self, name: str, outcomes: list[Outcome]) -> None:
+        found = self.runner.run(self.journal.read(name, 0, len(outcomes)))
+        settled = [Settled(one.seq, outcome, "reason") for one, outcome in zip(found, outcomes, strict=False)]
+        self.runner.run(self.journal.settle(name, settled))
+        for one in settled:
+            self.counts[name][one.outcome] += 1
+        del self.queued[name][: len(settled)]
+
+    @rule(name=st.sampled_from(NAMES), skip=st.integers(0, 20), limit=st.integers(1, 20))
+    def read(self, name: str, skip: int, limit: int) -> None:
+        everything = self.runner.run(self.journal.read(name, 0, 10_000))
+        seqs = [one.seq for one in everything]
+        assert seqs == sorted(set(seqs))
+        assert [(one.uplink.fcnt, len(one.uplink.body)) for one in everything] == self.queued[name]
+        if seqs:
+            self.highest = max(self.highest, seqs[-1])
+        after = seqs[min(skip, len(seqs) - 1)] if seqs and skip else 0
+        part = self.runner.run(self.journal.read(name, after, limit))
+        assert part == [one for one in everything if one.seq > after][:limit]
+
+    @rule()
+    def reopen(self) -> None:
+        self.runner.run(self.journal.close())
+        self.open()
+
+    @rule()
+    def crash(self) -> None:
+        """Go on with a copy of the files, as they are while the journal still is open."""
+        before = self.root / str(self.generation)
+        self.generation += 1
+        after = self.root / str(self.generation)
+        after.mkdir()
+        for file in ("journal.db", "journal.db-wal"):
+            if (before / file).exists():
+                shutil.copyfile(before / file, after / file)
+        self.runner.run(self.journal.close())
+        shutil.rmtree(before)
+        self.open()
+
+    @precondition(lambda self: any(self.queued.values()))
+    @rule()
+    def seqs_do_not_come_twice(self) -> None:
+        name = next(name for name in NAMES if self.queued[name])
+        self.runner.run(self.journal.append([Entry(uplink(self.number), (name,))]))
+        self.take_drops()
+        self.queued[name].append((self.number, len(uplink(self.number).body)))
+        self.routed[name] += 1
+        self.number += 1
+        newest = self.runner.run(self.journal.read(name, 0, 10_000))[-1].seq
+        assert newest > self.highest
+        self.highest = newest
+
+    @invariant()
+    def accounts_are_exact(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        known = self.journal.counts()
+        for name in NAMES:
+            counts = known.get(name, Counts())
+            assert counts == Counts(self.routed[name], *self.counts[name])
+            assert counts.queued == len(self.queued[name])
+            assert (self.journal.oldest(name) is None) == (counts.queued == 0)
+        assert self.journal.health().problem == "" or self.when_full == "block"
+
+    def teardown(self) -> None:
+        if hasattr(self, "journal"):
+            self.runner.run(self.journal.close())
+        self.runner.close()
+        shutil.rmtree(self.root)
+
+
+TestJournalMachine = JournalMachine.TestCase
+TestJournalMachine.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
