@@ -82,7 +82,8 @@ def _relaxed(schema: Any) -> Any:  # noqa: ANN401 - JSON
     elif wide.get("type") == "object" and "additionalProperties" in wide:
         wide["propertyNames"] = {"pattern": IDENTITY_PATTERN}
     if schema.get("default") is not None:
-        wide["default"] = schema["default"]
+        # A tuple is not yet JSON.
+        wide["default"] = msgspec.json.decode(msgspec.json.encode(schema["default"]))
     return wide
 
 

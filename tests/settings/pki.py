@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import TYPE_CHECKING
 
 import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @cache
@@ -45,3 +49,19 @@ def key(*, form: str = "PKCS8", passphrase: str = "", kind: str = "EC") -> str:
 def indented(pem: str, spaces: int = 8) -> str:
     """Give PEM as a block in YAML: `|` and its lines."""
     return "|\n" + "\n".join(" " * spaces + line for line in pem.strip().splitlines())
+
+
+def furnish(directory: Path) -> dict[str, str]:
+    """Put all that config/full.yaml refers to into a directory; gives the environment."""
+    certificate, private_key = shared_pair()
+    contents = {
+        "acme.crt": certificate,
+        "acme.key": private_key,
+        "acme-ca.crt": ca_certificate(),
+        "acme-password": "planted-password\n",
+        "acme-as-key": "00112233445566778899aabbccddeeff\n",
+        "lrc-as-key": "ffeeddccbbaa99887766554433221100\n",
+    }
+    for name, content in contents.items():
+        (directory / name).write_text(content)
+    return {"CREDENTIALS_DIRECTORY": str(directory), "NS_PASSWORD": "planted-ns-password"}

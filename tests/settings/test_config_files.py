@@ -1,0 +1,50 @@
+"""Every file in config/ loads, and says what it seems to say."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mqttbridge.settings.loader import load
+from tests.settings.pki import furnish
+
+CONFIG = Path(__file__).parents[2] / "config"
+FILES = sorted(file.relative_to(CONFIG).as_posix() for file in CONFIG.rglob("*") if file.is_file())
+MAIN = [name for name in FILES if "/" not in name]
+
+
+def test_these_are_all_files() -> None:
+    assert FILES == ["connections.d/example.yaml", "full.yaml", "mqttbridge.yaml"]
+
+
+def test_the_example_loads_as_it_is() -> None:
+    result = load(CONFIG / "mqttbridge.yaml", environ={})
+    assert result.warnings == ()
+    assert set(result.settings.connections) == {"local", "example"}
+    assert result.settings.connections["local"].configuration.address == ("localhost", 1883)
+
+
+@pytest.mark.parametrize("name", MAIN)
+def test_every_file_loads_with_what_it_refers_to(tmp_path: Path, name: str) -> None:
+    environ = furnish(tmp_path)
+    shutil.copy(CONFIG / name, tmp_path)
+    result = load(tmp_path / name, environ=environ)
+    assert result.warnings == ()
+    assert not [secret for secret in result.secrets if secret in repr(result.settings)]
+
+
+def test_each_connection_file_loads_alone(tmp_path: Path) -> None:
+    shutil.copytree(CONFIG / "connections.d", tmp_path / "connections.d")
+    (tmp_path / "mqttbridge.yaml").touch()
+    result = load(tmp_path / "mqttbridge.yaml", environ={})
+    assert set(result.settings.connections) == {Path(name).stem for name in FILES if name.startswith("connections.d/")}
+
+
+def test_the_full_example_plants_every_secret(tmp_path: Path) -> None:
+    environ = furnish(tmp_path)
+    shutil.copy(CONFIG / "full.yaml", tmp_path)
+    result = load(tmp_path / "full.yaml", environ=environ)
+    assert {"planted-password", "planted-ns-password", "00112233445566778899aabbccddeeff"} < set(result.secrets)
+    assert result.state_directory == Path("/var/lib/mqttbridge")
