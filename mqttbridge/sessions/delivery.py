@@ -9,6 +9,7 @@ Must never count as delivered what the broker did not acknowledge, nor send more
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,16 @@ from mqttbridge.errors import JournalError, LinkError, LinkTimeout
 from mqttbridge.model import Outcome, Queued, Settled
 from mqttbridge.mqtt.reasons import Verdict, reason, verdict
 from mqttbridge.observe.log import get_logger
+from mqttbridge.sessions import suspicion
 from mqttbridge.sessions.outgoing import Outgoing, prepare
 from mqttbridge.sessions.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mqttbridge.clock import Clock
     from mqttbridge.journal.protocol import Journal
+    from mqttbridge.model import Uplink
     from mqttbridge.mqtt.link import Ack, Grant, Link, Publish
     from mqttbridge.observe.throttle import Throttle
 
@@ -31,12 +34,14 @@ __all__ = ["Delivery"]
 
 log = get_logger()
 
-MAX_TRIES = 3
+MAX_REPEATS = 3
 """So often a publish is repeated that the broker answered with a passing error, before it is parked."""
 HOLD_FIRST = 1.0
 HOLD_LONGEST = 60.0
 JOURNAL_RETRY = 1.0
 """Seconds."""
+READ_LEAST = 100
+"""A narrow window is no reason to ask the journal for each uplink."""
 
 
 class Delivery:
@@ -61,7 +66,7 @@ class Delivery:
         self._clock = clock
         self._throttle = throttle
         self._action_timeout = action_timeout
-        self._tell = log.info if debug else log.debug
+        self._debug = debug
         self._window = Window(window)
         self._settled_to = 0
         self._position = 0
@@ -69,7 +74,9 @@ class Delivery:
         self._flying: dict[int, tuple[Queued, Publish]] = {}
         self._held: list[int] = []
         self._hold = HOLD_FIRST
-        self._tries: dict[int, int] = {}
+        self._repeats: dict[int, int] = {}
+        self._suspicion = suspicion.NOBODY
+        self._answered = False
         self._link: Link | None = None
         self._grant: Grant | None = None
         self._deadline = 0.0
@@ -83,15 +90,34 @@ class Delivery:
 
     @property
     def in_flight(self) -> int:
-        """Uplinks that the broker has not answered yet."""
+        """Uplinks that the broker has not answered yet, or wants later."""
         return self._window.unanswered
+
+    @property
+    def _awaited(self) -> int:
+        """Answers that are due."""
+        return self._window.unanswered - len(self._held)
 
     def open(self, link: Link, grant: Grant, dead: asyncio.Future[LinkError]) -> None:
         """Begin with a new link. `dead` is given the error when no answer comes in time."""
         self._link, self._grant, self._dead = link, grant, dead
-        self._window.open(grant.receive_maximum)
+        self._answered = False
         self._position = self._settled_to
         self.delivered_at = self._clock.monotonic()
+        self._size_window()
+
+    def _size_window(self) -> None:
+        if self._grant is not None:
+            self._window.open(1 if self._suspicion.narrow else self._grant.receive_maximum)
+
+    def blame(self, error: LinkError) -> bool:
+        """Judge why the link ended, before `interrupt`. True: an uplink may be the cause."""
+        in_flight = self._flying.keys() - set(self._held)
+        if suspicion.accuses(error):
+            self._suspicion = suspicion.after_loss(self._suspicion, in_flight, answered=self._answered)
+        else:
+            self._suspicion = suspicion.NOBODY
+        return self._suspicion != suspicion.NOBODY
 
     def interrupt(self) -> None:
         """Forget the link that is gone. What was not answered is read and sent again on the next one."""
@@ -99,15 +125,18 @@ class Delivery:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._window.interrupt()
+        self._window.interrupt(self._settled_to)
         self._ahead.clear()
         self._flying.clear()
         self._held.clear()
+        self._repeats = {seq: times for seq, times in self._repeats.items() if seq > self._settled_to}
 
     # -- the two loops -------------------------------------------------------------------------------------------
 
     async def deliver(self) -> None:
         """Publish what is queued, as far ahead as the window allows, until cancelled."""
+        if self._suspicion.narrow:
+            await asyncio.sleep(suspicion.QUIET)
         while True:
             if self._held:
                 await self._repeat_held()
@@ -144,18 +173,21 @@ class Delivery:
         self._room.set()
 
     async def drained(self) -> None:
-        """Wait until nothing is in flight."""
-        while self._window.unanswered:
+        """Wait until no answer is due. `deliver` must have been cancelled."""
+        while self._awaited:
             self._room.clear()
             await self._room.wait()
 
     # -- sending -------------------------------------------------------------------------------------------------
 
     async def _read(self) -> bool:
+        """Take more from the journal. False: there is no more."""
         self._news.clear()
+        limit = max(self._window.size, READ_LEAST)
         try:
-            batch = await self._journal.read(self._connection, self._position, self._window.size)
+            batch = await self._journal.read(self._connection, self._position, limit)
         except JournalError:
+            # The journal says so itself, in the log and in health.
             await asyncio.sleep(JOURNAL_RETRY)
             return True
         if batch:
@@ -177,23 +209,49 @@ class Delivery:
             if self._window.recall(queued.seq):
                 self._answers.set()
                 continue
+            if queued.seq == self._suspicion.guilty:
+                self._convict(queued)
+                continue
             ready = prepare(queued, self._out, now=now, maximum_packet=grant.maximum_packet_size)
             if isinstance(ready, Settled):
-                self._window.skip(ready)
-                self._told_end(queued, ready)
-                self._answers.set()
+                self._skip(queued, ready)
                 continue
             self._window.send(queued.seq)
             self._flying[queued.seq] = (queued, ready)
             batch.append(ready)
         self._publish(link, batch)
 
+    def _skip(self, queued: Queued, end: Settled, *, sent: bool = False) -> None:
+        self._window.skip(end, sent=sent)
+        self._told_end(queued, end)
+        self._answers.set()
+
+    def _convict(self, queued: Queued) -> None:
+        """Park the uplink that makes the broker hang up."""
+        times = f"{suspicion.TRIES} times"
+        why = f"the broker ended the connection {times} when it was sent this uplink alone"
+        self._skip(queued, Settled(queued.seq, Outcome.PARKED, why), sent=True)
+        self._clear(queued.seq)
+
+    def _clear(self, seq: int) -> None:
+        """Take an uplink out of suspicion."""
+        if self._suspicion is not suspicion.NOBODY:
+            self._suspicion = suspicion.after_answer(self._suspicion, seq)
+            self._size_window()
+
     def _publish(self, link: Link, batch: list[Publish]) -> None:
         if not batch:
             return
+        if self._awaited == len(batch):
+            # Nothing was due before: the broker's time begins now, whatever it answered earlier.
+            self._deadline = self._clock.monotonic() + self._action_timeout
         if self._timer is None:
-            self._arm(self._action_timeout)
+            self._timer = asyncio.get_running_loop().call_later(self._action_timeout, self._check)
         link.publish(batch)
+        if (tell := self._teller()) is not None:
+            for publish in batch:
+                uplink = self._flying[publish.token][0].uplink
+                self._tell(tell, "uplink.published", uplink, publish.topic)
 
     async def _repeat_held(self) -> None:
         """Send again, after a pause, what the broker put off."""
@@ -208,45 +266,52 @@ class Delivery:
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """Take the broker's answers."""
         self._deadline = self._clock.monotonic() + self._action_timeout
+        self._answered = True
+        delivered: list[tuple[Queued, Publish]] = []
         for ack in acks:
             flight = self._flying.get(ack.token)
             if flight is None:
                 continue
+            self._clear(ack.token)
             meaning = verdict(ack.code)
             if meaning is Verdict.DELIVERED:
-                self._end(flight[0], Settled(ack.token, Outcome.DELIVERED), flight[1].topic)
+                self._end(Settled(ack.token, Outcome.DELIVERED))
+                delivered.append(flight)
             elif meaning is Verdict.PARK:
                 self._refused(flight[0], flight[1], reason(ack.code))
             else:
                 self._put_off(flight[0], flight[1], ack.code, counted=meaning is Verdict.RETRY)
+        if delivered:
+            self._delivered(delivered)
         self._answers.set()
         self._room.set()
 
-    def _end(self, queued: Queued, end: Settled, topic: str) -> None:
-        del self._flying[queued.seq]
-        self._tries.pop(queued.seq, None)
+    def _end(self, end: Settled) -> None:
+        del self._flying[end.seq]
+        self._repeats.pop(end.seq, None)
         self._window.answer(end)
-        if end.outcome is Outcome.DELIVERED:
-            self._hold = HOLD_FIRST
-            self.delivered_at = self._clock.monotonic()
-            uplink = queued.uplink
-            self._tell(
-                "uplink.delivered", connection=self._connection, dev_eui=uplink.dev_eui, fcnt=uplink.fcnt, topic=topic
-            )
-        else:
-            self._told_end(queued, end)
+
+    def _delivered(self, flights: Iterable[tuple[Queued, Publish]]) -> None:
+        self._hold = HOLD_FIRST
+        self.delivered_at = self._clock.monotonic()
+        if (tell := self._teller()) is not None:
+            for queued, publish in flights:
+                self._tell(tell, "uplink.delivered", queued.uplink, publish.topic)
 
     def _refused(self, queued: Queued, publish: Publish, why: str) -> None:
         sentence = f"the broker refuses topic {publish.topic}: {why}"
-        self._end(queued, Settled(queued.seq, Outcome.PARKED, sentence), publish.topic)
+        end = Settled(queued.seq, Outcome.PARKED, sentence)
+        self._end(end)
+        self._told_end(queued, end)
 
     def _put_off(self, queued: Queued, publish: Publish, code: int, *, counted: bool) -> None:
         """Hold for a while what the broker did not want now. An error that it repeats parks the uplink."""
-        tries = self._tries.get(queued.seq, 0) + counted
-        if tries >= MAX_TRIES:
+        repeats = self._repeats.get(queued.seq, 0) + counted
+        if repeats > MAX_REPEATS:
             self._refused(queued, publish, reason(code))
             return
-        self._tries[queued.seq] = tries
+        if counted:
+            self._repeats[queued.seq] = repeats
         self._held.append(queued.seq)
         self._news.set()
         if (left_out := self._throttle.due((self._connection, "throttled", code))) is not None:
@@ -258,10 +323,21 @@ class Delivery:
                 left_out=left_out,
             )
 
+    # -- the log -------------------------------------------------------------------------------------------------
+
+    def _teller(self) -> Callable[..., None] | None:
+        """Give what tells a line per uplink, or None: then nothing is spent on it."""
+        if self._debug:
+            return log.info
+        return log.debug if log.is_enabled_for(logging.DEBUG) else None
+
+    def _tell(self, tell: Callable[..., None], event: str, uplink: Uplink, topic: str) -> None:
+        tell(event, connection=self._connection, dev_eui=uplink.dev_eui, fcnt=uplink.fcnt, topic=topic)
+
     def _told_end(self, queued: Queued, end: Settled) -> None:
         name = "uplink.expired" if end.outcome is Outcome.EXPIRED else "uplink.parked"
         left_out = self._throttle.due((self._connection, name))
-        tell = log.debug if left_out is None else log.warning
+        tell = log.debug if left_out is None and not self._debug else log.warning
         uplink = queued.uplink
         tell(
             name,
@@ -274,14 +350,10 @@ class Delivery:
 
     # -- the action timeout --------------------------------------------------------------------------------------
 
-    def _arm(self, delay: float) -> None:
-        self._deadline = self._clock.monotonic() + delay
-        self._timer = asyncio.get_running_loop().call_later(delay, self._check)
-
     def _check(self) -> None:
         """Find out whether an answer is overdue. There is one timer a session."""
         self._timer = None
-        if self._window.unanswered <= len(self._held):
+        if not self._awaited:
             return
         left = self._deadline - self._clock.monotonic()
         if left > 0:

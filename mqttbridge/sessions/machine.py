@@ -84,7 +84,8 @@ class Session(msgspec.Struct, frozen=True):
     attempts: int = 0
     """Failed tries in this episode."""
     quick_losses: int = 0
-    said_down: bool = False
+    told: frozenset[str] = frozenset()
+    """The kinds of failure that were told in this episode."""
     said_up: bool = False
     said_conflict: bool = False
     owes_up: bool = False
@@ -119,11 +120,16 @@ class Failed(Event, frozen=True):
 
 
 class Lost(Event, frozen=True):
-    """An open link ended. `taken_over`: the broker said that another client took our client id."""
+    """An open link ended.
+
+    `taken_over`: the broker said that another client took our client id. `by_uplink`: an uplink in flight may be the
+    cause.
+    """
 
     random: float
     reason: str
     taken_over: bool = False
+    by_uplink: bool = False
 
 
 class Due(Event, frozen=True):
@@ -237,7 +243,7 @@ def _steady(session: Session, event: Steady) -> Step:
         backoff=FRESH,
         attempts=0,
         quick_losses=0,
-        said_down=False,
+        told=frozenset(),
         said_up=False,
         said_conflict=False,
         owes_up=False,
@@ -263,7 +269,7 @@ def _failed(session: Session, event: Failed, policy: Policy) -> Step:
 
 
 def _lost(session: Session, event: Lost, policy: Policy) -> Step:
-    quick = event.now - session.since < QUICK
+    quick = event.now - session.since < QUICK and not event.by_uplink
     backoff, delay = next_try(
         session.backoff,
         now=event.now,
@@ -290,15 +296,17 @@ def _conflict(event: Lost, policy: Policy) -> Announcement:
 
 
 def _retry(session: Session, now: float, name: str, delay: float | None) -> Step:
-    """Wait for the next try, and say so: the first time in full, then in summaries."""
+    """Wait for the next try, and say so: the first of each kind in full, then in summaries."""
     if delay is None:
         closed = _enter(session, State.CLOSED, now)
         fields = {"reason": session.why, "attempts": session.attempts}
         return closed, (Announcement("error", "connection.closed", fields),), Wait(None)
     waiting = _change(session, retry_at=now + delay)
     fields = {"reason": session.why, "retry_in": round(delay, 1)}
-    if not session.said_down:
-        told = _change(waiting, said_down=True, said_up=False, summary_at=now)
+    if name not in session.told:
+        # The first opening after the first failure is told; of a flapping connection no other.
+        said_up = session.said_up and bool(session.told)
+        told = _change(waiting, told=session.told | {name}, said_up=said_up, summary_at=now)
         return told, (Announcement("warning", name, fields),), Wait(delay)
     if now - session.summary_at >= SUMMARY_EVERY:
         fields["attempts"] = session.attempts

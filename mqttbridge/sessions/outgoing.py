@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Outgoing", "outgoing", "prepare"]
 
-PACKET_OVERHEAD = 16
-"""Bytes of a PUBLISH besides topic and payload: fixed header, lengths, packet identifier, properties, rounded up."""
+PUBLISH_OVERHEAD = 6
+"""Bytes of a PUBLISH besides topic, payload and remaining length: first byte, topic length, packet identifier, and
+the length of its properties (MQTT 5, section 3.3). Only brokers of MQTT 5 state a limit."""
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -57,8 +58,15 @@ def prepare(queued: Queued, out: Outgoing, *, now: int, maximum_packet: int) -> 
         payload = shape(uplink, send_metadata=out.send_metadata, send_raw_decoded=out.send_raw_decoded)
     except (TopicError, DocumentError) as error:
         return Settled(queued.seq, Outcome.PARKED, str(error))
-    size = len(topic) + len(payload) + PACKET_OVERHEAD
+    size = _packet_size(topic, payload)
     if size > maximum_packet:
         reason = f"{size} bytes, but the broker takes packets of at most {maximum_packet} bytes"
         return Settled(queued.seq, Outcome.PARKED, reason)
     return Publish(queued.seq, topic, payload)
+
+
+def _packet_size(topic: str, payload: bytes) -> int:
+    """Give the size of the packet in bytes, as MQTT 5 counts it."""
+    size = len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD
+    # The remaining length, without the first byte, takes a byte for each seven bits.
+    return size + max(1, -(-(size - 1).bit_length() // 7))

@@ -7,15 +7,16 @@ A session never harms another: whatever goes wrong here, even a bug, becomes a l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 
 from mqttbridge.errors import JournalError, LinkError, LoginRefused
 from mqttbridge.mqtt.backoff import HEALTHY_AFTER
 from mqttbridge.mqtt.client import link_options, open_link
 from mqttbridge.mqtt.link import Grant
+from mqttbridge.mqtt.reasons import TAKEN_OVER
 from mqttbridge.observe.log import get_logger
 from mqttbridge.sessions import machine
 from mqttbridge.sessions.delivery import Delivery
@@ -40,7 +41,6 @@ DRAIN_FOR = 5.0
 """Seconds that publishes in flight get at the end."""
 STARVED_AFTER = 3600.0
 STARVED_CHECK = 60.0
-SESSION_TAKEN_OVER = 0x8E
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
@@ -99,6 +99,7 @@ class BrokerSession:
         self._link: Link | None = None
         self._grant = Grant()
         self._dead: asyncio.Future[LinkError] | None = None
+        self._connect_by = 0.0
         self._work: list[asyncio.Task[None]] = []
 
     def status(self) -> SessionStatus:
@@ -122,7 +123,9 @@ class BrokerSession:
                     return
                 event = await self._perform(action)
         finally:
-            await self._close()
+            # A cancelled task must still let go of its link; an unresponsive disk must not hold it up for ever.
+            with anyio.move_on_after(DRAIN_FOR, shield=True):
+                await self._close()
 
     def _now(self) -> float:
         return self._clock.monotonic()
@@ -200,9 +203,9 @@ class BrokerSession:
             async with asyncio.timeout(max(0.0, self._connect_by - self._now())):
                 await doing
         except LoginRefused as error:
-            return self._failed(str(error), refused=True)
+            return self._failed(_sentence(error), refused=True)
         except LinkError as error:
-            return self._failed(str(error))
+            return self._failed(_sentence(error))
         except TimeoutError:
             limit = self._configuration.connection_timeout
             return self._failed(f"{what} did not come within {limit} ms (connectionTimeout)")
@@ -217,8 +220,7 @@ class BrokerSession:
             limit = steady_in if self._unsteady() and steady_in > 0 else STARVED_CHECK
             await asyncio.wait((self._dead, *self._work), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if self._dead.done():
-                error = self._dead.result()
-                return machine.Lost(self._now(), self._random(), str(error), error.code == SESSION_TAKEN_OVER)
+                return self._lost(self._dead.result())
             for task in self._work:
                 if task.done():
                     task.result()
@@ -227,6 +229,10 @@ class BrokerSession:
             if self._starved():
                 return machine.Starved(self._now())
 
+    def _lost(self, error: LinkError) -> machine.Lost:
+        by_uplink = self._delivery.blame(error)
+        return machine.Lost(self._now(), self._random(), _sentence(error), error.code == TAKEN_OVER, by_uplink)
+
     def _unsteady(self) -> bool:
         """Tell whether there is an episode of failures to forget."""
         return self._machine.attempts > 0
@@ -234,9 +240,9 @@ class BrokerSession:
     def _starved(self) -> bool:
         if self._configuration.reconnect_strategy != "AGGRESSIVE":
             return False
-        counts = self._journal.counts().get(self.connection)
-        queued = counts is not None and counts.queued > 0
-        return queued and self._now() - self._delivery.delivered_at > STARVED_AFTER
+        if self._journal.oldest(self.connection) is None:
+            self._delivery.delivered_at = self._now()  # nothing to deliver is no reason to mistrust the link
+        return self._now() - self._delivery.delivered_at > STARVED_AFTER
 
     async def _wait(self, delay: float | None) -> machine.Event:
         if delay is None:
@@ -249,28 +255,31 @@ class BrokerSession:
 
     async def _drain(self) -> None:
         """Send nothing new; let what is in flight be answered and settled; close."""
-        if self._work:
-            await _cancel(self._work[:1])
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_FOR):
-                dead = self._dead
-                drained = asyncio.ensure_future(self._delivery.drained())
-                await asyncio.wait((drained, dead) if dead else (drained,), return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(self._work[:1])
+        drained = asyncio.ensure_future(self._delivery.drained())
+        try:
+            waiting: list[asyncio.Future[Any]] = [drained] if self._dead is None else [drained, self._dead]
+            await asyncio.wait(waiting, timeout=DRAIN_FOR, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancel([drained])
         await self._close()
 
     async def _close(self) -> None:
-        """Let go of the link, and settle what it still brought."""
+        """Let go of the link, and settle what it still brought. Never raises."""
         link, self._link = self._link, None
         work, self._work = self._work, []
         await _cancel(work)
         if link is None:
             return
-        await link.close()
         try:
+            await link.close()
             await self._delivery.settle_now()
         except JournalError:
             log.debug("connection.unsettled", connection=self.connection)
-        self._delivery.interrupt()
+        except Exception:  # a bug in one session must not end the others
+            log.exception("session.crashed", connection=self.connection)
+        finally:
+            self._delivery.interrupt()
 
     # -- the link's listener -------------------------------------------------------------------------------------
 
@@ -287,6 +296,11 @@ class BrokerSession:
         """Note that the link ended by itself."""
         if self._dead is not None and not self._dead.done():
             self._dead.set_result(error)
+
+
+def _sentence(error: LinkError) -> str:
+    """Give the message as a reason is written: without a final full stop."""
+    return str(error).removesuffix(".")
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

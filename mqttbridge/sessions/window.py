@@ -4,7 +4,8 @@ Invariants:
 1. `sent - settled on disk <= size`: an uplink that the broker has may be repeated after a crash, so a place becomes
    free only when the journal has committed the settlement. Duplicates are at most `size` a crash.
 2. `finished()` is the contiguous beginning: the journal is told of an uplink only after all before it.
-3. What was answered behind an unanswered one survives the loss of the link, and is not sent again.
+3. What was answered behind an unanswered one survives the loss of the link, and is not sent again: at most `size`
+   small records, no uplinks.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Window:
         """Allow `size` uplinks to be sent ahead (1..65535)."""
         self._limit = size
         self.size = size
+        """How many may be sent ahead on this link."""
         self._order: deque[int] = deque()
         self._ends: dict[int, Settled] = {}
         self._sent: set[int] = set()
@@ -51,8 +53,7 @@ class Window:
         end = self._kept.pop(seq, None)
         if end is None:
             return False
-        self.skip(end)
-        self._sent.add(seq)  # the broker has it: until it is settled it counts against invariant 1
+        self.skip(end, sent=True)
         return True
 
     def send(self, seq: int) -> None:
@@ -61,10 +62,12 @@ class Window:
         self._sent.add(seq)
         self.unanswered += 1
 
-    def skip(self, end: Settled) -> None:
-        """Take an uplink that ends without being sent."""
+    def skip(self, end: Settled, *, sent: bool = False) -> None:
+        """Take an uplink that ends without being sent on this link. `sent`: it was on an earlier one."""
         self._order.append(end.seq)
         self._ends[end.seq] = end
+        if sent:
+            self._sent.add(end.seq)  # the broker may have it: until it is settled it counts against invariant 1
 
     def answer(self, end: Settled) -> bool:
         """Note how a sent uplink ended. False: it was not awaited."""
@@ -86,9 +89,14 @@ class Window:
             del self._ends[end.seq]
             self._sent.discard(end.seq)
 
-    def interrupt(self) -> None:
-        """Forget, the link being gone, what was not answered; it will be read and sent again."""
-        self._kept.update(self._ends)
+    def interrupt(self, settled_to: int) -> None:
+        """Forget, the link being gone, what was not answered; it will be read and sent again.
+
+        So will what ended unsent: it ends so again. What lies at or below `settled_to` will never be read again (the
+        journal may have dropped it).
+        """
+        answered = {seq: end for seq, end in self._ends.items() if seq in self._sent}
+        self._kept = {seq: end for seq, end in (self._kept | answered).items() if seq > settled_to}
         self._order.clear()
         self._ends = {}
         self._sent.clear()

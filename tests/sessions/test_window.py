@@ -40,7 +40,7 @@ def test_an_interrupted_window_forgets_the_unanswered_and_keeps_the_answered() -
     for seq in (1, 2, 3):
         window.send(seq)
     window.answer(delivered(2))
-    window.interrupt()
+    window.interrupt(0)
     assert window.unanswered == 0
     assert not window.recall(1)
     assert window.recall(2)
@@ -96,7 +96,7 @@ def test_never_more_than_its_size_is_repeated_after_a_crash(size: int, moves: li
                 cursor = ends[-1].seq
                 at_broker -= set(range(cursor + 1))
         elif move == "cut":
-            window.interrupt()
+            window.interrupt(cursor)
             position = cursor
             flying.clear()
         assert window.unanswered == len(flying)
