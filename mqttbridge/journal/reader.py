@@ -7,7 +7,9 @@ The event loop submits; the writer closes the connection with `reset`, holding `
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,6 @@ from mqttbridge.model import DocumentKind, Queued, Uplink
 
 if TYPE_CHECKING:
     import asyncio
-    import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
@@ -91,8 +92,9 @@ class Reader:
     def reset(self) -> None:
         """Close the connection; the next read opens another. The caller holds `lock`."""
         if self._db is not None:
-            self._db.close()
-            self._db = None
+            db, self._db = self._db, None
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
 
     def _run(self) -> None:
         while (request := self._requests.get()) is not None:

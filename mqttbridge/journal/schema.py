@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Connect = Callable[[Path], sqlite3.Connection]
     """Opens a database file: the seam to the disk."""
 
-__all__ = ["PAGE", "VERSION", "check_library", "connect", "create", "prepare", "wal_pages"]
+__all__ = ["BUSY_TIMEOUT", "PAGE", "VERSION", "check_library", "connect", "create", "prepare", "wal_pages"]
 
 APPLICATION = 0x6D716272
 """`application_id` of the file: "mqbr"."""
@@ -32,6 +32,8 @@ VERSION = 1
 OLDEST_SQLITE = (3, 38, 0)
 PAGE = 4096
 CACHE_KIB = 2048
+BUSY_TIMEOUT = 5000
+"""Milliseconds to wait for another process (a backup, a curious operator) that locks the file."""
 WAL_PAGES = 4096
 """The WAL is written back once it has this many pages (16 MiB), or an eighth of the journal's size if that is less."""
 
@@ -73,7 +75,7 @@ def wal_pages(max_size: int) -> int:
 def prepare(db: sqlite3.Connection, max_size: int) -> None:
     """Set what holds for this connection only: durability, and bounds for memory and WAL."""
     pages = wal_pages(max_size)
-    db.execute("PRAGMA busy_timeout = 5000")
+    db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     db.execute("PRAGMA temp_store = MEMORY")

@@ -9,13 +9,14 @@ only; errors are sqlite3's own, the writer translates them.
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mqttbridge.journal.ledger import Account, Change, Ledger, Settlement, count_dropped
 from mqttbridge.journal.plan import ROW, estimate
-from mqttbridge.journal.schema import PAGE, VERSION, create, prepare, wal_pages
+from mqttbridge.journal.schema import BUSY_TIMEOUT, PAGE, VERSION, create, prepare, wal_pages
 from mqttbridge.model import Counts
 
 if TYPE_CHECKING:
@@ -204,9 +205,22 @@ class Store:
         self._db.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
         self.measure()
 
-    def checkpoint(self) -> None:
-        """Write the whole WAL back and cut it to nothing. Nobody may be reading."""
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    def checkpoint(self) -> bool:
+        """Write the whole WAL back and cut it to nothing; the journal's own reader must stand still.
+
+        False: another process reads the file, and nothing was lost but the opportunity. It is not waited for.
+        """
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
+            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        return not busy
+
+    def sync(self, *, strict: bool) -> None:
+        """Write all that SQLite believes to be committed into the file, and sync that."""
+        if not self.checkpoint() and strict:
+            raise sqlite3.OperationalError("another process reads the file, so it cannot be synced anew")
 
     def oldest(self, ledger: Ledger) -> dict[str, tuple[int, int]]:
         """For each connection with a backlog, (seq, received) of its oldest uplink."""

@@ -16,6 +16,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -250,6 +251,8 @@ class Writer:
         needed = sum(size for size in sizes if size <= limit - OVERHEAD)
         if needed and (self._scarce or self._used + needed > limit):
             self._collect(store, ledger)
+            store.measure()
+            self._used = store.used
         while self._options.drop_oldest and needed and (room := self._used + needed - limit) > 0:
             change = store.drop_oldest(ledger, room)
             ledger.apply(change)
@@ -312,7 +315,8 @@ class Writer:
             self._reader.reset()
             if self._store is not None:
                 store, self._store = self._store, None
-                store.close()
+                with contextlib.suppress(sqlite3.Error):
+                    store.close()
 
     def _ready(self) -> tuple[Store, Ledger]:
         """Give a file that can be trusted: the open one, or opened again."""
@@ -326,7 +330,6 @@ class Writer:
         if ranges := ledger.collectable():
             store.collect(ranges)
             ledger.collected(ranges)
-            self._used = store.used
 
     def _open(self) -> Store:
         options = self._options
@@ -334,8 +337,8 @@ class Writer:
             self._reader.reset()
             store = Store(options.path, options.max_size, options.connect)
             try:
-                # Whatever the WAL holds is written and synced anew, or the file is not used.
-                store.checkpoint()
+                # Whatever the WAL holds is written and synced anew, or (after a failure) the file is not used.
+                store.sync(strict=self._ledger is not None)
                 ledger = store.load()
                 if self._ledger is not None and ledger.last_seq > self._ledger.last_seq:
                     store.undo_appends(self._ledger)
@@ -376,9 +379,8 @@ class Writer:
         store, ledger = self._ready()
         store.measure()
         while self._operations.empty():
-            if ranges := ledger.collectable():
-                store.collect(ranges)
-                ledger.collected(ranges)
+            if ledger.collectable():
+                self._collect(store, ledger)
             elif store.free > SPARE_BYTES:
                 free = store.free
                 store.vacuum()

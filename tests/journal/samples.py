@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from mqttbridge.model import DocumentKind, Entry, Outcome, Queued, Settled, Uplink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from mqttbridge.journal.protocol import Journal
 
@@ -58,3 +60,11 @@ async def drain(journal: Journal, connection: str, limit: int = 1000) -> list[in
         await journal.settle(connection, delivered(found))
         seen += fcnts(found)
     return seen
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until it holds, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.005)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import shutil
 import sqlite3
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +13,7 @@ from mqttbridge.errors import JournalFailed, JournalInUse, StartError
 from mqttbridge.journal import schema, writer
 from mqttbridge.journal.sqlite import SqliteJournal
 from mqttbridge.model import Counts
-from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts
+from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -82,14 +80,6 @@ async def journal(tmp_path: Path, disk: Disk) -> AsyncIterator[SqliteJournal]:
     yield opened
     disk.broken = False
     await opened.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds, ten seconds at most."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.005)
 
 
 IO_ERRORS = [

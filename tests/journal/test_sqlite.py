@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sqlite3
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mqttbridge.journal import schema, sqlite
 from mqttbridge.journal.sqlite import SqliteJournal
+from mqttbridge.model import Counts, Entry, Outcome, Settled
 from tests.journal.conformance import JournalConformance, OpenJournal
-from tests.journal.samples import FixedClock
+from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, until, uplink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,3 +38,159 @@ async def open_journal(tmp_path: Path) -> AsyncIterator[OpenJournal]:
 
 class TestSqliteJournal(JournalConformance):
     """The suite that every journal passes."""
+
+
+async def test_declared_connections_have_an_account_and_keep_it(open_journal: OpenJournal) -> None:
+    journal = await open_journal()
+    await journal.declare(["b", "a", "b"])
+    await journal.declare(["a"])
+    assert journal.counts() == {"a": Counts(), "b": Counts()}
+    await journal.append(entries([1], "a", "c"))
+    await journal.close()
+    journal = await open_journal()
+    assert journal.counts() == {"a": Counts(routed=1), "b": Counts(), "c": Counts(routed=1)}
+
+
+async def test_the_file_shrinks_again_after_a_backlog_has_drained(open_journal: OpenJournal, tmp_path: Path) -> None:
+    journal = await open_journal()
+    for number in range(20):
+        await journal.append(entries(range(number * 500, number * 500 + 500), "a", "b", size=1200))
+    file = tmp_path / "state" / "journal.db"
+    wal = tmp_path / "state" / "journal.db-wal"
+    await until(lambda: file.stat().st_size > 12_000_000)
+    await drain(journal, "a")
+    assert journal.health().size > 12_000_000
+    await drain(journal, "b")
+    await until(lambda: file.stat().st_size < 2_000_000 and wal.stat().st_size == 0)
+    assert journal.health().size < 1_000_000
+
+
+async def test_parked_uplinks_keep_their_body_and_their_reason(open_journal: OpenJournal, tmp_path: Path) -> None:
+    journal = await open_journal()
+    await journal.append(entries(range(10), "a"))
+    queued = await journal.read("a", 0, 10)
+    await journal.settle(
+        "a", [Settled(one.seq, Outcome.PARKED if n == 4 else Outcome.DELIVERED, "why") for n, one in enumerate(queued)]
+    )
+    await journal.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as db:
+        assert db.execute("SELECT seq, body FROM uplink").fetchall() == [(queued[4].seq, queued[4].uplink.body)]
+        assert db.execute("SELECT seq, at, reason FROM parked").fetchall() == [
+            (queued[4].seq, FixedClock().now(), "why")
+        ]
+
+
+async def test_a_body_is_stored_once_for_many_connections(open_journal: OpenJournal) -> None:
+    journal = await open_journal()
+    await journal.append(entries(range(10), *(f"c{n}" for n in range(500)), size=100_000))
+    await journal.close()
+    journal = await open_journal()
+    assert 1_000_000 < journal.health().size < 1_500_000
+    assert all(counts == Counts(routed=10) for counts in journal.counts().values())
+
+
+async def test_a_read_costs_the_same_however_long_any_backlog_is(open_journal: OpenJournal) -> None:
+    """Counted in instructions of SQLite's machine."""
+    spent = 0
+    factor = 20
+
+    def connect(path: Path) -> sqlite3.Connection:
+        db = schema.connect(path)
+
+        def count() -> int:
+            nonlocal spent
+            if threading.current_thread().name == "journal-reader":
+                spent += 1
+            return 0
+
+        db.set_progress_handler(count, 50)
+        return db
+
+    async def cost(journal: SqliteJournal) -> int:
+        nonlocal spent
+        await journal.read("a", 0, 1)
+        spent = 0
+        assert fcnts(await journal.read("a", 0, 100)) == list(range(100))
+        return spent
+
+    costs = []
+    for number in (1, factor):
+        journal = await open_journal(connect=connect)
+        for _ in range(number):
+            batch = [*entries(range(500), "a"), *entries(range(500), "b"), *entries(range(500), "a", "b")]
+            await journal.append(batch)
+        await journal.close()
+        journal = await open_journal(connect=connect)
+        costs.append(await cost(journal))
+        await journal.close()
+    assert costs[0] > 10
+    assert costs[1] < 1.3 * costs[0]
+
+
+async def test_a_session_that_keeps_up_never_reads_from_disk(open_journal: OpenJournal) -> None:
+    journal = await open_journal()
+    journal._reader.submit = None
+    for number in range(100):
+        await journal.append(entries([number], "a", "b"))
+        assert await drain(journal, "a") == [number]
+    assert await drain(journal, "b") == list(range(100))
+
+
+async def test_appenders_wait_when_too_much_waits_and_go_on_in_order(
+    open_journal: OpenJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "WAITING_BYTES", 10_000)
+    journal = await open_journal()
+    highest = 0
+    submit = journal._writer.submit
+
+    def watch(operation: object) -> None:
+        nonlocal highest
+        highest = max(highest, journal._waiting)
+        submit(operation)
+
+    journal._writer.submit = watch
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(100):
+            tasks.create_task(journal.append(entries([number], "a", size=1000)))
+    assert 10_000 <= highest <= 11_000
+    assert journal._waiting == 0
+    assert await drain(journal, "a") == list(range(100))
+
+
+async def test_a_watcher_that_fails_harms_no_other(open_journal: OpenJournal) -> None:
+    journal = await open_journal()
+    reported: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["message"]))
+    called = asyncio.Event()
+    journal.watch("a", lambda: 1 // 0)
+    journal.watch("b", called.set)
+    await journal.append(entries([1], "a", "b"))
+    await asyncio.wait_for(called.wait(), 5)
+    assert reported == ["the watcher of a failed"]
+
+
+async def test_settlements_that_make_no_sense_are_refused_alone(open_journal: OpenJournal) -> None:
+    journal = await open_journal()
+    await journal.append(entries([1, 2], "a"))
+    one, two = delivered(await journal.read("a", 0, 10))
+    for connection, settled in (("a", [two, one]), ("a", [Settled(99, Outcome.DELIVERED)]), ("nobody", [one])):
+        with pytest.raises(ValueError):
+            await journal.settle(connection, settled)
+    with pytest.raises(ValueError):
+        await journal.append([Entry(uplink(), ())])
+    await journal.settle("a", [one, two])
+    assert journal.counts() == {"a": Counts(routed=2, delivered=2)}
+
+
+async def test_another_process_that_reads_the_file_does_not_stop_the_journal(
+    open_journal: OpenJournal, tmp_path: Path
+) -> None:
+    journal = await open_journal()
+    await journal.append(entries([1], "a"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as db:
+        db.execute("BEGIN")
+        db.execute("SELECT count(*) FROM uplink").fetchone()
+        await journal.append(entries([2], "a"))
+        assert await drain(journal, "a") == [1, 2]
+        await asyncio.wait_for(journal.close(), 4)
