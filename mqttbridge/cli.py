@@ -170,5 +170,5 @@ def main() -> None:
         click.echo(redactor.text(str(error)), err=True)
         sys.exit(1)
     except Exception:  # noqa: BLE001 (the last resort: a sentence, not a traceback)
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         sys.exit(BUG)

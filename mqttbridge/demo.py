@@ -6,18 +6,20 @@ network server does, and a live view of what arrives at the broker. Leaves nothi
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 import signal
 import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import httpx
 import msgspec
-from amqtt.broker import Broker
+from amqtt.broker import Broker  # type: ignore[import-untyped]
 
 from mqttbridge.clock import SystemClock
 from mqttbridge.daemon import Daemon
@@ -58,17 +60,39 @@ connections:
 
 
 async def run_demo(seconds: float | None, devices: int) -> None:
-    """Show it for so many seconds, or until Ctrl-C."""
+    """Show it for so many seconds, or until a signal, or until nobody reads on."""
     view: View = TableView() if sys.stdout.isatty() else LinesView()
-    with tempfile.TemporaryDirectory(prefix="mqttbridge-demo-") as directory:
-        port = _free_port()
-        broker = await _start_broker(port)
-        try:
-            await _show(Daemon(_configuration(directory, port), environ={}), port, view, seconds, devices)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await broker.shutdown()
-    view.end()
+    ended = anyio.Event()
+    try:
+        with (
+            anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
+            tempfile.TemporaryDirectory(prefix="mqttbridge-demo-") as directory,
+        ):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_heed, signals, ended)
+                port = _free_port()
+                broker = await _start_broker(port)
+                try:
+                    daemon = Daemon(_configuration(directory, port), environ={})
+                    await _show(daemon, port, view, _Length(seconds, ended), devices)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await broker.shutdown()
+                group.cancel_scope.cancel()
+    finally:
+        view.end()
+
+
+class _Length(NamedTuple):
+    """How long it goes on: so many seconds (None: no limit), or until `ended`."""
+
+    seconds: float | None
+    ended: anyio.Event
+
+
+async def _heed(signals: Any, ended: anyio.Event) -> None:  # noqa: ANN401 (an async iterator of anyio's)
+    async for _ in signals:
+        ended.set()
 
 
 def _configuration(directory: str, port: int) -> Loaded:
@@ -77,10 +101,10 @@ def _configuration(directory: str, port: int) -> Loaded:
     return load(path, environ={})
 
 
-async def _show(daemon: Daemon, port: int, view: View, seconds: float | None, devices: int) -> None:
+async def _show(daemon: Daemon, port: int, view: View, length: _Length, devices: int) -> None:
     async with anyio.create_task_group() as group:
         await group.start(daemon.serve)
-        subscriber = _Subscriber(view)
+        subscriber = _Subscriber(view, length.ended)
         link = open_link(LinkOptions(host="127.0.0.1", port=port, client_id="mqttbridge-demo-view"), subscriber)
         subscriber.link = link
         try:
@@ -89,12 +113,11 @@ async def _show(daemon: Daemon, port: int, view: View, seconds: float | None, de
             await link.subscribe(["#"], 1)
             url = f"http://127.0.0.1:{daemon.address[1]}/uplink/demo"
             view.begin(url, port)
-            with anyio.move_on_after(seconds), anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async with anyio.create_task_group() as devices_at_work:
-                    devices_at_work.start_soon(_simulate, url, devices, view)
-                    async for _ in signals:
-                        devices_at_work.cancel_scope.cancel()
-                        break
+            async with anyio.create_task_group() as devices_at_work:
+                devices_at_work.start_soon(_simulate, url, devices, view)
+                with anyio.move_on_after(length.seconds):
+                    await length.ended.wait()
+                devices_at_work.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 daemon.stop()
@@ -111,8 +134,11 @@ async def _simulate(url: str, count: int, view: View) -> None:
             for number, dev_eui in enumerate(dev_euis):
                 payload = f"{180 + (fcnt * 7 + number * 13) % 90:04x}{400 + (fcnt * 5 + number * 31) % 300:04x}"
                 body = sample.uplink(dev_eui, fcnt=fcnt, fport=1, payload_hex=payload, time_ms=clock.now())
-                answer = await network_server.post(url, content=body, headers={"content-type": "application/json"})
-                view.accepted(answer.is_success)
+                try:
+                    answer = await network_server.post(url, content=body, headers={"content-type": "application/json"})
+                    view.accepted(answer.is_success)
+                except httpx.HTTPError:
+                    view.accepted(False)  # noqa: FBT003 (the name of the method says it)
                 await anyio.sleep(1 / UPLINKS_PER_SECOND)
             fcnt += 1
 
@@ -120,17 +146,25 @@ async def _simulate(url: str, count: int, view: View) -> None:
 class _Subscriber:
     """A client of the broker: shows what is published."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, ended: anyio.Event) -> None:
         self._view = view
+        self._ended = ended
         self.link: Link | None = None
 
     def received(self, messages: Sequence[Received]) -> None:
-        """Show and acknowledge."""
-        for message in messages:
-            document: Any = msgspec.json.decode(message.payload)
-            self._view.published(message.topic, document["DevEUI_uplink"])
+        """Acknowledge, and show what is an uplink: whoever watches the broker may publish there too."""
         if self.link is not None:
             self.link.acknowledge(messages)
+        try:
+            for message in messages:
+                with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+                    document = msgspec.json.decode(message.payload, type=dict[str, Any])
+                    if isinstance(uplink := document.get("DevEUI_uplink"), dict):
+                        self._view.published(message.topic, uplink)
+        except OSError:
+            # Nobody reads what is shown any more: `demo | head`. What is still buffered must not fail at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._ended.set()
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """Nothing is published here."""

@@ -36,6 +36,12 @@ class View(Protocol):
         ...
 
 
+def _decoded(uplink: dict[str, Any]) -> dict[str, Any]:
+    """Give the decoded payload, if a driver made one."""
+    payload = uplink.get("payload")
+    return payload if isinstance(payload, dict) else {}
+
+
 class LinesView:
     """For pipes and files: the topic first, then the gist of the uplink."""
 
@@ -48,9 +54,8 @@ class LinesView:
 
     def published(self, topic: str, uplink: dict[str, Any]) -> None:
         """Print a line."""
-        decoded = " ".join(f"{name}={value}" for name, value in uplink.get("payload", {}).items())
-        counters = f"FCntUp={uplink['FCntUp']} FPort={uplink['FPort']} payload_hex={uplink['payload_hex']}"
-        print(topic, counters, decoded, flush=True)  # noqa: T201
+        shown = {name: uplink[name] for name in ("FCntUp", "FPort", "payload_hex") if name in uplink}
+        print(topic, *(f"{name}={value}" for name, value in (shown | _decoded(uplink)).items()), flush=True)  # noqa: T201
 
     def end(self) -> None:
         """Say nothing."""
@@ -79,8 +84,9 @@ class TableView:
     def published(self, topic: str, uplink: dict[str, Any]) -> None:
         """Add a row."""
         self._published += 1
-        decoded = ", ".join(f"{name} {value}" for name, value in uplink.get("payload", {}).items())
-        self._rows.append((uplink["Time"][11:19], topic, str(uplink["FCntUp"]), decoded or uplink["payload_hex"]))
+        time, fcnt, payload = (str(uplink.get(name, "")) for name in ("Time", "FCntUp", "payload_hex"))
+        decoded = ", ".join(f"{name} {value}" for name, value in _decoded(uplink).items())
+        self._rows.append((time[11:19], topic, fcnt, decoded or payload))
 
     def end(self) -> None:
         """Leave the last picture, and say that nothing else is left."""
@@ -99,5 +105,5 @@ class TableView:
         for column in ("time", "topic", "FCntUp", "decoded"):
             table.add_column(column, no_wrap=True)
         for row in self._rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         return Group(head, table, Text("Ctrl-C ends", style="dim"))

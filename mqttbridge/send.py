@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import httpx
@@ -32,6 +33,7 @@ HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*").fullmatch
 DEV_EUI = re.compile(r"[0-9A-Fa-f]{16}").fullmatch
 ANSWER_WITHIN = 10.0
 """Seconds."""
+AS_ID = "mqttbridge-send"
 AT_ONCE = 100
 """Publishes in flight."""
 
@@ -93,15 +95,20 @@ async def _post(loaded: Loaded, source: str, settings: HttpSource, bodies: Itera
     headers = {"content-type": "application/json", "user-agent": "mqttbridge-send"}
     async with httpx.AsyncClient(timeout=ANSWER_WITHIN, headers=headers, trust_env=False) as client:
         for body in bodies:
-            query = "" if settings.as_key is None else "?" + sign(body, settings.as_key.reveal())
+            query = "" if settings.as_key is None else "?" + _signature(body, settings.as_key.reveal())
             try:
                 answer = await client.post(url + query, content=body)
             except httpx.HTTPError as error:
-                raise SendError(
-                    f"no answer from {url}: {error or type(error).__name__}; is mqttbridge running?"
-                ) from error
+                reason = str(error) or type(error).__name__
+                raise SendError(f"no answer from {url}: {reason}; is mqttbridge running?") from error
             if answer.status_code != httpx.codes.OK:
                 raise SendError(f"{url} answered {answer.status_code}: {_detail(answer)}")
+
+
+def _signature(body: bytes, as_key: str) -> str:
+    """Sign as an LRC would, at this moment."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return sign(body, as_key, as_id=AS_ID, time=now)
 
 
 def _detail(answer: httpx.Response) -> str:
@@ -137,9 +144,11 @@ class _Acks:
 
 async def _publish(settings: MqttSource, dev_eui: str, bodies: Iterator[bytes]) -> None:
     """Publish on the first of the source's topics, its wildcards filled in."""
-    topic = "/".join({"+": dev_eui, "#": "uplink"}.get(level, level) for level in settings.topics[0].split("/"))
+    topic = _topic(settings.topics[0], dev_eui)
     acks = _Acks()
-    options = link_options(settings, client_id=f"mqttbridge-send-{dev_eui.lower()}", clean=True, qos=1, retain=False)
+    options = link_options(settings, client_id="", clean=True, qos=1, retain=False)
+    # Never the source's own client id: that would end the daemon's session, and lose what waits in it.
+    options = msgspec.structs.replace(options, client_id=f"mqttbridge-send-{dev_eui.lower()}")
     link = open_link(options, acks)
     try:
         async with asyncio.timeout(settings.connection_timeout / 1000):
@@ -156,6 +165,14 @@ async def _publish(settings: MqttSource, dev_eui: str, bodies: Iterator[bytes]) 
         raise SendError(f"source's broker {settings.host_name} did not answer in time") from error
     finally:
         await link.close()
+
+
+def _topic(topic_filter: str, dev_eui: str) -> str:
+    """Give a topic that the filter takes; a shared subscription's `$share/<group>/` is no part of it."""
+    levels = topic_filter.split("/")
+    if levels[0] == "$share":
+        levels = levels[2:]
+    return "/".join({"+": dev_eui, "#": "uplink"}.get(level, level) for level in levels)
 
 
 async def _answered(acks: _Acks, below: int) -> None:

@@ -13,7 +13,7 @@ from mqttbridge.sources.http import PREFIX
 
 if TYPE_CHECKING:
     from mqttbridge.control.view import View
-    from mqttbridge.sources.asgi import Receive, Scope, Send
+    from mqttbridge.sources.asgi import Message, Receive, Scope, Send
     from mqttbridge.sources.http import HttpIntake
 
 __all__ = ["App"]
@@ -35,7 +35,7 @@ class App:
             return
         started = False
 
-        async def sending(message: dict[str, object]) -> None:
+        async def sending(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
