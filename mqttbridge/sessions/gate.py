@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from mqttbridge.clock import Clock
 
 __all__ = ["ConnectGate"]
@@ -17,9 +19,15 @@ CONNECTS_PER_SECOND = 50
 class ConnectGate:
     """Gives each caller its moment, in the order of asking. A slow connect holds up nobody: only starts are spaced."""
 
-    def __init__(self, clock: Clock, per_second: float = CONNECTS_PER_SECOND) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        per_second: float = CONNECTS_PER_SECOND,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
         """Space the starts by `1 / per_second` seconds."""
         self._clock = clock
+        self._sleep = sleep
         self._spacing = 1 / per_second
         self._next = 0.0
 
@@ -29,4 +37,4 @@ class ConnectGate:
         mine = max(now, self._next)
         self._next = mine + self._spacing
         if mine > now:
-            await anyio.sleep(mine - now)
+            await self._sleep(mine - now)

@@ -177,6 +177,8 @@ class BrokerSession:
 
     async def _dial(self) -> machine.Event:
         await self._gate.turn()
+        attempt = self._machine.attempts + 1
+        log.debug("connection.opening", connection=self.connection, address=self._options.where, attempt=attempt)
         self._dead = asyncio.get_running_loop().create_future()
         self._connect_by = self._now() + self._configuration.connection_timeout / 1000
         self._link = open_link(self._options, self)
@@ -218,7 +220,8 @@ class BrokerSession:
         while True:
             steady_in = self._machine.since + HEALTHY_AFTER - self._now()
             limit = steady_in if self._unsteady() and steady_in > 0 else STARVED_CHECK
-            await asyncio.wait((self._dead, *self._work), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            waiting: list[asyncio.Future[Any]] = [self._dead, *self._work]
+            await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if self._dead.done():
                 return self._lost(self._dead.result())
             for task in self._work:

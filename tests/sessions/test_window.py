@@ -48,6 +48,19 @@ def test_an_interrupted_window_forgets_the_unanswered_and_keeps_the_answered() -
     assert not window.recall(3)
 
 
+def test_an_interrupted_window_keeps_nothing_of_what_ended_unsent_or_will_not_be_read_again() -> None:
+    window = Window(10)
+    window.skip(Settled(1, Outcome.EXPIRED, "old"))
+    for seq in (2, 3, 4):
+        window.send(seq)
+    window.answer(delivered(3))
+    window.answer(delivered(4))
+    window.interrupt(3)
+    assert not window.recall(1), "it expires again"
+    assert not window.recall(3), "the journal dropped it meanwhile"
+    assert window.recall(4)
+
+
 def test_the_brokers_receive_maximum_bounds_the_window() -> None:
     window = Window(100)
     window.open(receive_maximum=3)
@@ -74,17 +87,22 @@ def test_never_more_than_its_size_is_repeated_after_a_crash(size: int, moves: li
     position = cursor = 0
     at_broker: set[int] = set()
     flying: list[int] = []
+    unsendable: set[int] = set()  # what cannot be sent once (expired, no topic) cannot be sent later
     for move, which in moves:
         if move in ("send", "skip") and window.room > 0:
             position += 1
             if window.recall(position):
                 continue
-            if move == "send":
+            if move == "send" and position not in unsendable:
                 window.send(position)
                 flying.append(position)
                 at_broker.add(position)
-            else:
+            elif position not in at_broker:
+                unsendable.add(position)
                 window.skip(Settled(position, Outcome.PARKED, "why"))
+            else:  # it expired after the broker had it
+                unsendable.add(position)
+                window.skip(Settled(position, Outcome.EXPIRED, "old"))
                 at_broker.discard(position)  # it would be skipped after the crash as well
         elif move == "answer" and flying:
             assert window.answer(delivered(flying.pop(which % len(flying))))
