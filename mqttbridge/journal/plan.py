@@ -65,8 +65,12 @@ class Plan:
         """Add uplinks, in this order."""
         groups, rows, bodies = self.groups, self.rows, self.bodies
         seq, offset = self._last_seq, self._offset
+        names: Connections | None = None
         for entry in entries:
-            group = groups.get(entry.connections) or self._group(entry.connections)
+            # Hashing a thousand names takes longer than all the rest, and they mostly are the same object.
+            if entry.connections is not names:
+                names = entry.connections
+                group = groups.get(names) or self._group(names)
             uplink = entry.uplink
             seq += 1
             length = len(uplink.body)

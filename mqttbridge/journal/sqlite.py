@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 from mqttbridge.errors import JournalFailed, StartError
 from mqttbridge.journal import lock, schema
 from mqttbridge.journal.head import Head
+from mqttbridge.journal.operations import Append, Close, Declare, Operation, Options, Report, Settle
 from mqttbridge.journal.protocol import JournalHealth
 from mqttbridge.journal.reader import Reader
 from mqttbridge.journal.tail import Tail
-from mqttbridge.journal.writer import Append, Close, Declare, Operation, Options, Report, Settle, Writer
+from mqttbridge.journal.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -179,6 +180,8 @@ class SqliteJournal:
     def _start(self) -> None:
         self._lock = lock.acquire(self._directory)
         try:
+            if not self._options.path.exists():
+                self._options.path.touch(mode=0o600)
             self._ledger, heads, self._used = self._writer.open()
         except (sqlite3.Error, OSError) as error:
             self._abandon()

@@ -22,24 +22,19 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from mqttbridge.errors import JournalError, JournalFailed, JournalFull
 from mqttbridge.journal.ledger import Change, Ledger
+from mqttbridge.journal.operations import Append, Close, Declare, Operation, Options, Report, Settle
 from mqttbridge.journal.plan import Plan, estimate
 from mqttbridge.journal.store import Store
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
-    from mqttbridge.clock import Clock
     from mqttbridge.journal.reader import Reader
-    from mqttbridge.journal.schema import Connect
-    from mqttbridge.model import Entry, Queued, Settled
+    from mqttbridge.model import Queued
 
-__all__ = ["Append", "Close", "Declare", "Operation", "Options", "Report", "Settle", "Writer"]
+__all__ = ["Writer"]
 
 BATCH_BYTES = 8 * 1024 * 1024
 COLLECT_AFTER = 512
@@ -53,61 +48,14 @@ SPARE_BYTES = 1024 * 1024
 OVERHEAD = 64 * 1024
 """Bytes of the file that hold no uplinks, about."""
 WAL_FACTOR = 4
-
-
-class Append(msgspec.Struct, frozen=True, eq=False):
-    """Store these. `size`: bytes of the bodies."""
-
-    entries: Sequence[Entry]
-    size: int
-    future: asyncio.Future[None]
-
-
-class Settle(msgspec.Struct, frozen=True, eq=False):
-    """Record how these ended."""
-
-    connection: str
-    settled: Sequence[Settled]
-    future: asyncio.Future[None]
-
-
-class Declare(msgspec.Struct, frozen=True, eq=False):
-    """Open accounts for these."""
-
-    connections: tuple[str, ...]
-    future: asyncio.Future[None]
-
-
-class Close(msgspec.Struct, frozen=True, eq=False):
-    """Do nothing more after this."""
-
-    future: asyncio.Future[None]
-
-
-Operation = Append | Settle | Declare | Close
-
-
-class Report(msgspec.Struct):
-    """What the loop learns after a transaction, or after one failed."""
-
-    done: list[tuple[Operation, Exception | None]]
-    used: int
-    problem: str
-    change: Change | None = None
-    queued: dict[tuple[str, ...], list[Queued]] = {}
-    """The new uplinks by route, with their seq."""
-    ledger: Ledger | None = None
-    """Replaces the loop's ledger: the file was opened again."""
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What does not change while the journal is open."""
-
-    path: Path
-    max_size: int
-    drop_oldest: bool
-    clock: Clock
-    connect: Connect
+NOT_THE_DISK = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
 
 
 class Writer:
@@ -196,14 +144,21 @@ class Writer:
             plan = Plan(ledger, self._options.clock.now())
             done = self._plan(plan, operations)
             change = plan.change()
-            ranges = ledger.collectable() if self._settled >= COLLECT_AFTER else []
+            due = self._settled >= COLLECT_AFTER
+            ranges = ledger.collectable() if due else []
             if change != Change() or ranges:
                 store.commit(plan, change, ranges)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may believe that it was stored
-            self._fail(error, operations)
+            if len(operations) > 1 and isinstance(error, NOT_THE_DISK):
+                # One of them holds what cannot be stored: it shall not take the others with it.
+                self._drop_store()
+                for one in operations:
+                    self._work([one])
+            else:
+                self._fail(error, operations)
             return
         ledger.apply(change)
-        if ranges:
+        if due:
             ledger.collected(ranges)
             self._settled = 0
         self._settled += sum(one.delivered + one.expired + one.parked + one.dropped for one in change.settled)
@@ -237,10 +192,16 @@ class Writer:
     def _refuse(self, size: int) -> JournalFull:
         """Say why there is no room; health repeats it until there is."""
         path, limit = self._options.path, self._options.max_size
-        self._full_size = min(size, limit - OVERHEAD)
+        if size > limit - OVERHEAD:
+            return JournalFull(
+                f"{size} bytes in one request do not fit into the journal {path} of {limit} bytes: "
+                "send less at once, or raise journal.maxSize."
+            )
+        self._full_size = size
         self._full = (
             f"The journal {path} is full ({self._used} of {limit} bytes): uplinks wait for brokers that do not take "
-            "them. Repair these connections, raise journal.maxSize, or set journal.whenFull to drop-oldest."
+            "them, or are parked. Repair these connections, raise journal.maxSize, or set journal.whenFull to "
+            "drop-oldest."
         )
         return JournalFull(self._full)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from mqttbridge.errors import JournalFailed, JournalInUse, StartError
 from mqttbridge.journal import schema, writer
 from mqttbridge.journal.sqlite import SqliteJournal
-from mqttbridge.model import Counts
-from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, until
+from mqttbridge.model import Counts, Entry
+from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, until, uplink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -283,6 +285,8 @@ async def test_a_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> Non
 async def test_the_directory_is_private(tmp_path: Path) -> None:
     journal = await SqliteJournal.open(tmp_path / "a" / "b", max_size=MIB, when_full="block", clock=FixedClock())
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+    await journal.append(entries([1], "a"))
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "a" / "b").iterdir()} == {0o600}
     await journal.close()
     shutil.rmtree(tmp_path / "a")
 
@@ -290,3 +294,24 @@ async def test_the_directory_is_private(tmp_path: Path) -> None:
 def test_an_old_sqlite_is_refused() -> None:
     with pytest.raises(StartError, match=r"3\.37\.2.*3\.38\.0"):
         schema.check_library((3, 37, 2))
+
+
+async def test_what_cannot_be_stored_fails_alone(journal: SqliteJournal) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        good = [tasks.create_task(journal.append(entries([number], "a"))) for number in range(5)]
+        bad = [
+            tasks.create_task(failure(journal, [Entry(uplink(2**70), ("a",))])),
+            tasks.create_task(failure(journal, [Entry(replace(uplink(1), source="\ud800"), ("a",))])),
+        ]
+        good += [tasks.create_task(journal.append(entries([number], "a"))) for number in range(5, 10)]
+    assert all(task.done() for task in good)
+    assert all(isinstance(task.result(), JournalFailed) for task in bad)
+    await until(lambda: not journal.health().problem)
+    assert await drain(journal, "a") == list(range(10))
+
+
+async def failure(journal: SqliteJournal, batch: list[Entry]) -> Exception:
+    """Append what cannot be appended; give the error."""
+    with pytest.raises(JournalFailed) as caught:
+        await journal.append(batch)
+    return caught.value

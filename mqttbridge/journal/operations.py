@@ -1,0 +1,74 @@
+"""What the event loop asks of the writer thread, and what it hears back. Data only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.journal.ledger import Change, Ledger
+    from mqttbridge.journal.schema import Connect
+    from mqttbridge.model import Entry, Queued, Settled
+
+__all__ = ["Append", "Close", "Declare", "Operation", "Options", "Report", "Settle"]
+
+
+class Append(msgspec.Struct, frozen=True, eq=False):
+    """Store these. `size`: bytes of the bodies."""
+
+    entries: Sequence[Entry]
+    size: int
+    future: asyncio.Future[None]
+
+
+class Settle(msgspec.Struct, frozen=True, eq=False):
+    """Record how these ended."""
+
+    connection: str
+    settled: Sequence[Settled]
+    future: asyncio.Future[None]
+
+
+class Declare(msgspec.Struct, frozen=True, eq=False):
+    """Open accounts for these."""
+
+    connections: tuple[str, ...]
+    future: asyncio.Future[None]
+
+
+class Close(msgspec.Struct, frozen=True, eq=False):
+    """Do nothing more after this."""
+
+    future: asyncio.Future[None]
+
+
+Operation = Append | Settle | Declare | Close
+
+
+class Report(msgspec.Struct):
+    """What the loop learns after a transaction, or after one failed."""
+
+    done: list[tuple[Operation, Exception | None]]
+    used: int
+    problem: str
+    change: Change | None = None
+    queued: dict[tuple[str, ...], list[Queued]] = {}
+    """The new uplinks by route, with their seq."""
+    ledger: Ledger | None = None
+    """Replaces the loop's ledger: the file was opened again."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What does not change while the journal is open."""
+
+    path: Path
+    max_size: int
+    drop_oldest: bool
+    clock: Clock
+    connect: Connect
