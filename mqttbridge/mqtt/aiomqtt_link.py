@@ -67,10 +67,11 @@ class AiomqttLink:
         """See `Link.connect`."""
         if self._closed:
             raise self._reason()
-        self._dialing = asyncio.ensure_future(dial(self._options))
+        dialing = self._dialing = asyncio.ensure_future(dial(self._options))
         try:
-            wire = await self._dialing
+            wire = await dialing
         except asyncio.CancelledError:
+            dialing.add_done_callback(_discard)
             if self._is_closed() and not _cancelling():
                 raise self._reason() from None
             raise
@@ -331,6 +332,12 @@ class AiomqttLink:
         if isinstance(error, ProtocolError):
             return LinkLost(f"{where}: the broker broke the WebSocket protocol.")
         return LinkLost(f"{where}: the connection broke: {_plain(error)}.")
+
+
+def _discard(dialing: asyncio.Task[Wire]) -> None:
+    """Close a wire that was ready in the moment in which its connect was cancelled."""
+    if not dialing.cancelled() and dialing.exception() is None:
+        dialing.result().close()
 
 
 def _plain(error: Exception) -> str:

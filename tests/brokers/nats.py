@@ -35,7 +35,7 @@ async def nats(directory: Path) -> AsyncIterator[Nats]:
         f"listen: 127.0.0.1:{free_port()}",
         "server_name: one",
         f'jetstream {{ store_dir: "{directory / "store"}", max_memory_store: 64MB, max_file_store: 256MB }}',
-        f"mqtt {{ listen: 127.0.0.1:{port}, max_ack_pending: 1000 }}",
+        f'mqtt {{ listen: 127.0.0.1:{port}, max_ack_pending: 1000, ack_wait: "1s" }}',
     ])  # fmt: skip
     path = directory / "nats.conf"
     await asyncio.to_thread(path.write_text, config)

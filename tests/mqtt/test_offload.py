@@ -1,0 +1,80 @@
+"""Threads for blocking calls."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from mqttbridge.mqtt.offload import Offload
+
+
+async def until_no_thread(name: str) -> None:
+    for thread in threading.enumerate():
+        if thread.name == name:
+            await asyncio.to_thread(thread.join, 5)
+            assert not thread.is_alive()
+
+
+async def test_equal_work_is_done_once_and_all_hear_of_it() -> None:
+    offload, gate, calls = Offload(4, "t-once"), threading.Event(), []
+
+    def work() -> int:
+        calls.append(1)
+        gate.wait(5)
+        return 42
+
+    tasks = [asyncio.create_task(offload.run("key", work)) for _ in range(10)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    gate.set()
+    assert await asyncio.gather(*tasks[1:]) == [42] * 9
+    assert len(calls) == 1
+    assert await offload.run("key", lambda: 43) == 43
+    await until_no_thread("t-once")
+
+
+async def test_an_error_is_raised_where_it_is_awaited() -> None:
+    offload = Offload(1, "t-error")
+    with pytest.raises(ZeroDivisionError):
+        await offload.run("a", lambda: 1 // 0)
+    assert await offload.run("b", lambda: 1) == 1
+
+
+async def test_no_more_threads_than_allowed_and_daemons_all() -> None:
+    offload, gate = Offload(3, "t-limit"), threading.Event()
+    tasks = [asyncio.create_task(offload.run(n, lambda: gate.wait(5))) for n in range(10)]
+    await asyncio.sleep(0.01)
+    threads = [thread for thread in threading.enumerate() if thread.name == "t-limit"]
+    assert len(threads) == 3
+    assert all(thread.daemon for thread in threads)
+    gate.set()
+    assert await asyncio.gather(*tasks) == [True] * 10
+    await until_no_thread("t-limit")
+
+
+async def test_work_that_nobody_waits_for_any_more_is_not_begun() -> None:
+    offload, gate, begun = Offload(1, "t-dropped"), threading.Event(), []
+    first = asyncio.create_task(offload.run("first", lambda: gate.wait(5)))
+    second = asyncio.create_task(offload.run("second", lambda: begun.append(1)))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    gate.set()
+    await first
+    await until_no_thread("t-dropped")
+    assert not begun
+
+
+def test_a_loop_that_is_closed_meanwhile_does_no_harm() -> None:
+    offload, gate = Offload(1, "t-closed"), threading.Event()
+
+    async def leave() -> None:
+        task = asyncio.create_task(offload.run("key", lambda: gate.wait(5)))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(leave())
+    gate.set()
+    assert asyncio.run(offload.run("another", lambda: 7)) == 7
