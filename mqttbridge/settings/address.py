@@ -92,6 +92,9 @@ def _check_host(host: str, example: str) -> None:
         except ValueError:
             raise ValueError("is not an IPv4 address, such as 192.0.2.1") from None
         return
+    if len(host) > MAX_HOST + 1:
+        # Python's idna takes a minute for a megabyte.
+        raise ValueError(f"is longer than any host name; write it such as {example}")
     try:
         plain = host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError:

@@ -16,6 +16,7 @@ from mqttbridge.settings.links import LinkCheck
 from mqttbridge.settings.pem import holds_private_key
 from mqttbridge.settings.problems import shown
 from mqttbridge.settings.reader import Broken, Entry, Mapping, Scalar, Sequence
+from mqttbridge.settings.references import MAX_REFERENCED
 from mqttbridge.settings.schema import LinkSettings
 from mqttbridge.settings.secret import Secret
 
@@ -190,6 +191,8 @@ class Converter:
 
     def _string(self, text: str, kind: str | None, *, secret: bool) -> str:
         """Check a string, and keep it as a secret if it is one."""
+        if len(text) > MAX_REFERENCED:
+            raise ValueError("is longer than 1 MiB")
         if kind is None:
             value = text
         elif not text:

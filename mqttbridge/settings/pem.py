@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Certificate", "PemReader", "holds_private_key"]
 
-KEY_BLOCK = re.compile(
-    r"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----.*?-----END \1-----",
-    re.DOTALL,
-)
+KEY_BEGIN = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ ){0,3}PRIVATE KEY)-----")
 ENCRYPTED = re.compile(r"BEGIN ENCRYPTED PRIVATE KEY|Proc-Type:\s*4\s*,\s*ENCRYPTED")
 FAILURES = (ValueError, TypeError, UnsupportedAlgorithm)
 
@@ -67,14 +64,12 @@ class PemReader:
                 "is an encrypted key, and nobody is there to type its passphrase; "
                 "decrypt it: openssl pkey -in encrypted.key -out plain.key",
             )
-        block = KEY_BLOCK.search(private)
-        if block is None:
-            raise ValueError("holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)")
+        block = _key_block(private)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 key = serialization.load_pem_private_key(
-                    block.group().encode(),
+                    block.encode(),
                     password=None,
                     unsafe_skip_rsa_key_validation=True,
                 )
@@ -84,6 +79,16 @@ class PemReader:
             )
         except FAILURES:
             raise ValueError("cannot be read as a private key in PEM form (PKCS#8, PKCS#1 or SEC 1)") from None
+
+
+def _key_block(text: str) -> str:
+    """Cut the key out of what may stand around it, such as its parameters or its certificate."""
+    begin = KEY_BEGIN.search(text)
+    # Not one regular expression: on a text of many beginnings it would take quadratic time.
+    end = text.find(f"-----END {begin[1]}-----", begin.end()) if begin else -1
+    if begin is None or end < 0:
+        raise ValueError("holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)")
+    return text[begin.start() : end] + f"-----END {begin[1]}-----\n"
 
 
 def _certificate(text: str) -> Certificate:

@@ -87,6 +87,7 @@ def test_a_password_in_a_url_is_not_repeated(text: str) -> None:
         ("a." * 128, "host name"),
         ("h,example", "host name"),
         ("ü" * 80, "host name"),
+        ("ü." * 200, "longer than any host name"),
         (".", "IPv4"),
     ],
 )

@@ -195,6 +195,25 @@ def test_a_file_of_a_hundred_megabytes_is_refused_at_once(tmp_path: Path) -> Non
     assert time.perf_counter() - started < 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hostName: '" + "ü." * 4_000_000 + "'",
+        "hostName: h\n      privateKey: '" + "-----BEGIN PRIVATE KEY----- " * 300_000 + "'",
+        "hostName: h\n      privateKey: '" + "-----BEGIN PRIVATE KEY----- " * 30_000 + "'",
+        "hostName: h\n      trustedCaCertificate: '" + "-----BEGIN CERTIFICATE-----" * 30_000 + "'",
+        "hostName: h\n      uplinkTopicPattern: '" + "{a|" * 300_000 + "'",
+        "hostName: h\n" + "".join(f"      k{number}: 1\n" for number in range(20_000)),
+    ],
+    ids=["host", "large key", "key", "certificate", "pattern", "unknown keys"],
+)
+def test_no_value_takes_long_to_refuse(tmp_path: Path, line: str) -> None:
+    started = time.perf_counter()
+    found = complaints(tmp_path, connection(line))
+    assert time.perf_counter() - started < 5
+    assert all(len(problem) < 2000 for problem in found)
+
+
 def outcome(path: Path, environ: dict[str, str] | None = None) -> Loaded | tuple[str, ...]:
     """Load; whatever is not a ConfigError is a failure of the test."""
     try:
