@@ -12,7 +12,7 @@ import pytest
 
 from mqttbridge.journal import schema, sqlite
 from mqttbridge.journal.sqlite import SqliteJournal
-from mqttbridge.model import Counts, Entry, Outcome, Settled
+from mqttbridge.model import Counts, Entry, Outcome, Queued, Settled
 from tests.journal.conformance import JournalConformance, OpenJournal
 from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, until, uplink
 
@@ -194,3 +194,29 @@ async def test_another_process_that_reads_the_file_does_not_stop_the_journal(
         await journal.append(entries([2], "a"))
         assert await drain(journal, "a") == [1, 2]
         await asyncio.wait_for(journal.close(), 4)
+
+
+async def test_what_is_dropped_while_it_is_read_from_disk_is_not_given(open_journal: OpenJournal) -> None:
+    journal = await open_journal(max_size=2**20, when_full="drop-oldest")
+    await journal.append(entries(range(200), "a", size=2000))
+    await journal.close()
+    journal = await open_journal(max_size=2**20, when_full="drop-oldest")
+    submit = journal._reader.submit
+    raced: list[asyncio.Task[None]] = []
+
+    def submit_slowly(routes: list[int], after: int, limit: int, future: asyncio.Future[list[Queued]]) -> None:
+        async def race() -> None:
+            found: asyncio.Future[list[Queued]] = asyncio.get_running_loop().create_future()
+            submit(routes, after, limit, found)
+            await found
+            while journal.counts()["a"].dropped < 150:
+                await journal.append(entries(range(200, 210), "a", size=2000))
+            future.set_result(found.result())
+
+        journal._reader.submit = submit
+        raced.append(asyncio.create_task(race()))
+
+    journal._reader.submit = submit_slowly
+    found = await journal.read("a", 0, 100)
+    assert raced
+    assert fcnts(found)[0] == journal.counts()["a"].dropped >= 150
