@@ -53,6 +53,9 @@ class HttpServer(uvicorn.Server):
                 app,
                 lifespan="off",
                 log_config=None,
+                # Its warnings are about what strangers send: no line in the log for each of these.
+                log_level="error",
+                ws="none",
                 access_log=False,
                 server_header=False,
                 limit_concurrency=MAX_CONNECTIONS,

@@ -77,6 +77,10 @@ class HttpIntake:
         headers = dict(scope["headers"])
         ndjson = _media_type(headers)
         body = await _read(headers, receive)
+        if not body and b"upgrade" in headers:
+            # The parser under us ends such a request at its headers (Java's HttpClient asks so for HTTP/2).
+            detail = "a request that asks for an upgrade has no body here; have the client speak plain HTTP/1.1"
+            raise _Refused(400, "malformed", detail)
         try:
             documents = split(body, ndjson=ndjson)
             if settings.as_key is not None:
@@ -116,6 +120,8 @@ def _verify(query: bytes, documents: list[bytes], as_key: str) -> None:
 
 def _media_type(headers: Mapping[bytes, bytes]) -> bool:
     """Tell whether the body is NDJSON; refuse what is not JSON at all."""
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise _Refused(415, "media_type", "Content-Encoding is not supported; send the body as it is")
     given = headers.get(b"content-type", b"application/json")
     media = given.split(b";", 1)[0].strip().lower()
     if media in NDJSON:
@@ -124,8 +130,6 @@ def _media_type(headers: Mapping[bytes, bytes]) -> bool:
         shown = media[:80].decode("latin-1")
         detail = f"Content-Type is {shown}; send application/json, or application/x-ndjson for a document a line"
         raise _Refused(415, "media_type", detail)
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise _Refused(415, "media_type", "Content-Encoding is not supported; send the body as it is")
     return False
 
 
@@ -146,5 +150,8 @@ async def _read(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
                     return bytes(chunks)
                 message = await receive()
     except TimeoutError as error:
-        raise _Refused(408, "cut_short", f"the body did not come within {READ_WITHIN:.0f} s") from error
+        # Without the connection's end the client could go on dribbling for ever.
+        end = (b"connection", b"close")
+        detail = f"the body did not come within {READ_WITHIN:.0f} s"
+        raise _Refused(408, "cut_short", detail, headers=(end,)) from error
     raise _Refused(0, "cut_short", "the client went away before the body was complete: nothing was kept")

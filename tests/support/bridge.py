@@ -231,14 +231,14 @@ class Bridge(Command):
         return await self.client.get(self.url + path)
 
     async def metrics(self) -> dict[tuple[str, ...], float]:
-        """Give the metrics by name and label values."""
+        """Give the metrics by name and label values, which stand in the order of their labels' names."""
         text = (await self.get("/metrics")).text
         found = SAMPLE.findall(text)
         return {(name, *(value for _, value in LABEL.findall(labels))): float(value) for name, labels, value in found}
 
     async def rejected(self, source: str, reason: str) -> int:
         """Give how often a source brought what was not taken, for this reason."""
-        return int((await self.metrics())["mqttbridge_source_uplinks_rejected_total", source, reason])
+        return int((await self.metrics())["mqttbridge_source_uplinks_rejected_total", reason, source])
 
     async def account(self, connection: str) -> dict[str, int]:
         """Give a connection's account; the equation is checked every time."""

@@ -1,0 +1,77 @@
+"""/health and /metrics, and everything else that somebody may ask the listener."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from tests.brokers.mosquitto import free_port
+from tests.support.bridge import to, uplink
+from tests.support.inside import inside, request, wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.inside import Inside
+
+
+@pytest_asyncio.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Inside]:
+    connections = {"acme": to(free_port()), "off": {**to(1), "active": False}}
+    async with inside(tmp_path, connections=connections) as daemon:
+        yield daemon
+
+
+async def test_health_is_good_while_uplinks_are_taken_whatever_the_brokers_do(here: Inside) -> None:
+    await here.until_state("acme", "UNREACHABLE")
+    answer = await here.get("/health")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == {"status": "ok", "connections": {"UNREACHABLE": 1, "DEACTIVATED": 1}}
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/health?verbose=1", "/nowhere"])
+async def test_head_is_answered_as_get_is_without_the_body(here: Inside, path: str) -> None:
+    async with wire(here.url) as line:
+        await line.send(request("GET", path))
+        got = await line.answer()
+        await line.send(request("HEAD", path))
+        head = await line.answer(head=True)
+        assert (head.status, head.headers["content-type"]) == (got.status, got.headers["content-type"])
+        await line.send(request("GET", "/health"))
+        assert (await line.answer()).status == 200, "no body came that would have stood in the way"
+
+
+async def test_metrics_speak_the_text_format_and_know_every_source_and_connection_from_the_start(here: Inside) -> None:
+    answer = await here.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    metrics = await here.metrics()
+    assert metrics["mqttbridge_source_uplinks_accepted_total", "lrc"] == 0
+    assert metrics["mqttbridge_source_uplinks_rejected_total", "malformed", "lrc"] == 0
+    for connection in ("acme", "off"):
+        assert set((await here.account(connection)).values()) == {0}
+        states = [value for key, value in metrics.items() if key[:2] == ("mqttbridge_connection_state", connection)]
+        assert sorted(states) == [0] * 7 + [1]
+    assert metrics["mqttbridge_journal_healthy",] == 1
+    await here.accept("lrc", uplink(1), uplink(2))
+    assert (await here.account("acme"))["queued"] == 2
+
+
+async def test_a_metrics_bug_is_answered_and_uplinks_go_on(here: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    class Log:
+        def exception(self, event: str, **_: object) -> None:
+            told.append(event)
+
+    def buggy() -> tuple[bytes, str]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(here.daemon, "metrics", buggy)
+    monkeypatch.setattr("mqttbridge.control.app.log", Log())
+    answer = await here.get("/metrics")
+    assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")
+    assert told == ["http.crashed"]
+    assert (await here.post("lrc", uplink(1))).status_code == 200
