@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_REFERENCED", "References", "read_file"]
 
 MAX_REFERENCED = 1024 * 1024
+DIRECTORY_ID = "mqttbridge_"
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -91,7 +92,10 @@ class References:
             )
         if "/" in name or name in {".", ".."}:
             raise ValueError("!credential takes the name of a credential, not a path; use !file for a path")
-        return Path(directory) / name
+        own = Path(directory) / name
+        # Where a whole directory is loaded as LoadCredential=mqttbridge:…, systemd puts the id in front of each name.
+        loaded = Path(directory) / f"{DIRECTORY_ID}{name}"
+        return loaded if loaded.exists() and not own.exists() else own
 
     def _text(self, path: Path, what: str) -> str:
         try:

@@ -6,6 +6,8 @@ text is used and nowhere else.
 
 from __future__ import annotations
 
+from typing import Self
+
 __all__ = ["MASK", "Secret"]
 
 MASK = "*****"
@@ -15,6 +17,10 @@ class Secret(str):
     """A password, key or token, or any value that came by `!file`, `!env` or `!credential`."""
 
     __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Take the text; that of another Secret too, whose `str()` is the mask."""
+        return super().__new__(cls, "".join(text))
 
     def reveal(self) -> str:
         """Give the text itself, as a plain string."""

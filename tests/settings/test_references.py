@@ -47,6 +47,15 @@ def test_a_file_is_relative_to_where_it_is_named_or_absolute(tmp_path: Path) -> 
     assert References({}).resolve(scalar(Path("/nowhere"), "file", str(tmp_path / "key"))) == "x"
 
 
+def test_a_credential_of_a_loaded_directory_needs_no_prefix(tmp_path: Path) -> None:
+    """`LoadCredential=mqttbridge:/etc/mqttbridge/credentials` gives each file the name mqttbridge_<file>."""
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    (tmp_path / "mqttbridge_key").write_text("of the directory")
+    assert References(environ).resolve(scalar(tmp_path, "credential", "key")) == "of the directory"
+    (tmp_path / "key").write_text("of its own")
+    assert References(environ).resolve(scalar(tmp_path, "credential", "key")) == "of its own"
+
+
 def test_a_variable_is_taken_as_it_is(tmp_path: Path) -> None:
     assert References({"A": "x\n"}).resolve(scalar(tmp_path, "env", "A")) == "x\n"
 

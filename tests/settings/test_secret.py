@@ -54,3 +54,7 @@ def test_no_encoder_takes_it_by_accident(encode: object) -> None:
 def test_it_equals_its_text() -> None:
     assert Secret(PLAIN) == PLAIN
     assert hash(Secret(PLAIN)) == hash(PLAIN)
+
+
+def test_a_secret_made_of_a_secret_keeps_its_text() -> None:
+    assert Secret(Secret("hidden")).reveal() == "hidden"

@@ -127,6 +127,7 @@ def test_a_missing_directory_of_credentials_does_not_keep_the_service_down() -> 
     assert ids == {value.partition(":")[0] for value in settings()["SetCredential"]}
 
 
-def test_a_wrong_configuration_is_not_tried_again_and_again() -> None:
-    assert settings()["RestartPreventExitStatus"] == ["1 2"]
-    assert int(settings()["StartLimitBurst"][0]) > 0
+def test_what_is_missing_at_boot_is_tried_again_for_ever_and_without_hurry() -> None:
+    assert settings()["RestartPreventExitStatus"] == ["2"], "1 may be a port or a disk that is not there yet"
+    assert settings()["StartLimitIntervalSec"] == ["0"]
+    assert int(settings()["RestartSec"][0]) >= 5
