@@ -15,7 +15,7 @@ from mqttbridge.errors import JournalFailed, StartError
 from mqttbridge.journal import lock, schema
 from mqttbridge.journal.head import Head
 from mqttbridge.journal.operations import Append, Close, Declare, Operation, Options, Report, Settle
-from mqttbridge.journal.protocol import JournalHealth
+from mqttbridge.journal.protocol import Journal, JournalHealth
 from mqttbridge.journal.reader import Reader
 from mqttbridge.journal.tail import Tail
 from mqttbridge.journal.writer import Writer
@@ -270,3 +270,6 @@ def _answer(future: asyncio.Future[Any], result: object) -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
+
+
+_conforms: type[Journal] = SqliteJournal

@@ -22,7 +22,7 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
-from mqttbridge.errors import JournalError, JournalFailed, JournalFull
+from mqttbridge.errors import JournalFailed, JournalFull
 from mqttbridge.journal.ledger import Change, Ledger
 from mqttbridge.journal.operations import Append, Close, Declare, Operation, Options, Report, Settle
 from mqttbridge.journal.plan import Plan, estimate
@@ -362,11 +362,9 @@ class Writer:
         return False
 
     def _shut(self, closing: Sequence[Operation]) -> None:
-        problem: JournalError | None = None
-        try:
-            if self._store is not None:
-                self._tidy()
-                self._store.close()
-        except Exception as error:  # noqa: BLE001 - the caller must be answered
-            problem = JournalFailed(f"The journal {self._options.path} could not be closed cleanly: {error}.")
-        self._tell([(one, problem) for one in closing])
+        """Close the file. Should the disk fail now: all that was acknowledged is in the WAL, for the next start."""
+        if self._store is not None and self._ledger is not None:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                self._collect(self._store, self._ledger)
+        self._drop_store()
+        self._tell([(one, None) for one in closing])

@@ -315,3 +315,24 @@ async def failure(journal: SqliteJournal, batch: list[Entry]) -> Exception:
     with pytest.raises(JournalFailed) as caught:
         await journal.append(batch)
     return caught.value
+
+
+async def test_a_disk_that_fails_at_the_end_loses_nothing(tmp_path: Path, disk: Disk) -> None:
+    options = {"max_size": 64 * MIB, "when_full": "block", "clock": FixedClock(), "connect": disk.connect}
+    journal = await SqliteJournal.open(tmp_path, **options)
+    await journal.append(entries(range(10), "a"))
+    await journal.settle("a", delivered(await journal.read("a", 0, 5)))
+    disk.before["DELETE FROM uplink"] = [IO_ERRORS[0]] * 100
+    await journal.close()
+    disk.before.clear()
+    journal = await SqliteJournal.open(tmp_path, **options)
+    assert await drain(journal, "a") == list(range(5, 10))
+    await journal.close()
+
+
+async def test_it_can_be_closed_while_the_disk_fails(journal: SqliteJournal, disk: Disk) -> None:
+    disk.broken = True
+    disk.before[WORK] = [IO_ERRORS[0]]
+    with pytest.raises(JournalFailed):
+        await journal.append(entries([1], "a"))
+    await asyncio.wait_for(journal.close(), 5)
