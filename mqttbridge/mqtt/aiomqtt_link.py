@@ -14,7 +14,7 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from websockets.exceptions import ProtocolError
+from websockets.exceptions import WebSocketException
 
 from mqttbridge.errors import LinkError, LinkLost, LinkTimeout, TlsFailed
 from mqttbridge.mqtt import packets, reasons, tls
@@ -96,6 +96,8 @@ class AiomqttLink:
             wire.start(self._readable, self._drained, self._broken)
             grant = await self._answer
         except BaseException:
+            if self._answer.done() and not self._answer.cancelled():
+                self._answer.exception()  # seen, also where the cancellation was faster
             self._release()
             raise
         if self._error is not None:
@@ -202,7 +204,7 @@ class AiomqttLink:
                 self._end(LinkLost(f"{where}: the broker closed the connection."))
         except packets.Malformed as error:
             self._end(LinkLost(f"{where}: the broker broke the MQTT protocol: it sent {error}."))
-        except (OSError, ProtocolError) as error:
+        except (OSError, WebSocketException) as error:
             self._end(self._translated(error))
         except Exception as error:  # noqa: BLE001 - a library stumbled over what the broker sent: invariant 4
             self._end(LinkLost(f"{where}: the broker sent what cannot be read ({type(error).__name__})."))
@@ -329,7 +331,7 @@ class AiomqttLink:
             return kind(f"{where}: {tls.explain(error)}.")
         if isinstance(error, WireFull):
             return LinkTimeout(f"{where}: the broker does not read what is sent to it.")
-        if isinstance(error, ProtocolError):
+        if isinstance(error, WebSocketException):
             return LinkLost(f"{where}: the broker broke the WebSocket protocol.")
         return LinkLost(f"{where}: the connection broke: {_plain(error)}.")
 

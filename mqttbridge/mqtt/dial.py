@@ -51,7 +51,7 @@ async def dial(options: LinkOptions) -> Wire:
         loop = asyncio.get_running_loop()
         pipe = None
         if context is not None:
-            pipe = TlsPipe(context, options.host)
+            pipe = _pipe(options, context)
             await _shake_hands(options, sock, pipe)
         if options.protocol != "WSS":
             return Wire(loop, sock, pipe)
@@ -65,20 +65,28 @@ async def dial(options: LinkOptions) -> Wire:
 async def _resolve(options: LinkOptions) -> list[Address]:
     """Give the addresses of the host, IPv6 and IPv4 in turn."""
     host, port = options.host, options.port
-    with suppress(ValueError):
-        version = ipaddress.ip_address(host).version
-        if version == 4:  # noqa: PLR2004 - IPv4
-            return [(socket.AF_INET, (host, port))]
+    with suppress(ValueError, OSError):
+        return [_literal(host, port)]
     try:
         found = await _lookups.run(
             (host, port), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         )
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "not a host name"
         raise ResolveFailed(
             f"{options.where}: the host name cannot be resolved: {why}. Check hostName and DNS."
         ) from None
     return interleave([(int(family), tuple(address)) for family, _, _, _, address in found])
+
+
+def _literal(host: str, port: int) -> Address:
+    """Take an address that is written out; it needs no lookup. Raises `ValueError` if it is none."""
+    address = ipaddress.ip_address(host)
+    if isinstance(address, ipaddress.IPv4Address):
+        return socket.AF_INET, (host, port)
+    scope = address.scope_id
+    index = 0 if scope is None else int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
+    return socket.AF_INET6, (host.partition("%")[0], port, 0, index)
 
 
 def interleave(addresses: list[Address]) -> list[Address]:
@@ -140,6 +148,14 @@ async def _connect(address: Address) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _pipe(options: LinkOptions, context: ssl.SSLContext) -> TlsPipe:
+    """Prepare TLS; a host name that cannot stand in a certificate fails here."""
+    try:
+        return TlsPipe(context, options.host.partition("%")[0])
+    except ValueError:
+        raise TlsFailed(f"{options.where}: no certificate can be valid for this host name; check hostName.") from None
 
 
 async def _shake_hands(options: LinkOptions, sock: socket.socket, pipe: TlsPipe) -> None:

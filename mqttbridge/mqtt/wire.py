@@ -16,7 +16,7 @@ import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from websockets.exceptions import ProtocolError
+from websockets.exceptions import WebSocketException
 from websockets.frames import Opcode
 from websockets.protocol import State
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["TlsPipe", "Wire", "WireFull"]
 
 CHUNK = 64 * 1024
+DRAIN = 16
 LIMIT = 64 * 1024 * 1024
 """Unsent bytes from which on a peer counts as one that does not read."""
 
@@ -142,7 +143,7 @@ class Wire:
     def fill(self) -> bytes:
         """Read once; gives what came, decrypted and unframed, perhaps nothing. Sets `ended` at the end of the stream.
 
-        Raises `OSError` (with `ssl.SSLError`) or websockets' `ProtocolError`.
+        Raises `OSError` (with `ssl.SSLError`) or `WebSocketException`.
         """
         early, self._early = self._early, b""
         try:
@@ -185,9 +186,14 @@ class Wire:
         if not self._closed:
             self._on_drained, self._on_broken = _nothing, _nothing_of
             self._flush()
-            with suppress(OSError, ProtocolError):
+            with suppress(OSError, WebSocketException):
                 if not self._unsent:
                     self._sock.send(self._farewell())
+                for _ in range(
+                    DRAIN
+                ):  # closing with unread bytes resets the connection, and the peer may see no goodbye
+                    if not self._sock.recv(CHUNK):
+                        break
         self.close()
 
     def close(self) -> None:
@@ -207,7 +213,8 @@ class Wire:
             self._on_readable()
 
     def _schedule(self) -> None:
-        if not self._scheduled and not self._writing:
+        """Flush at the end of this iteration; while the kernel is full, only to find that the limit is reached."""
+        if not self._scheduled and (not self._writing or self.unsent > LIMIT):
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -230,7 +237,7 @@ class Wire:
                 self._unsent = self._unsent[self._sock.send(self._unsent) :]
         except (BlockingIOError, InterruptedError):
             self._wait_writable()
-        except (OSError, ProtocolError) as error:
+        except (OSError, WebSocketException) as error:
             self._on_broken(error)
         else:
             if self._writing:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -79,7 +78,7 @@ async def recorder(
     """Subscribe and record until the block ends. `args`: more arguments for mosquitto_sub (user, TLS, …)."""
     process = await asyncio.create_subprocess_exec(
         "stdbuf", "-oL", find("mosquitto_sub"), "-h", broker.host, "-p", str(broker.port), *args,
-        "-q", str(qos), "-t", topic, "-F", r'["%t", "%x", %q, %r]', "-d",
+        "-q", str(qos), "-t", topic, "-F", "%q %r =%x %t", "-d",
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, limit=64 * 1024 * 1024,
     )  # fmt: skip
     record = Recorder()
@@ -99,9 +98,10 @@ async def recorder(
 async def _read(process: asyncio.subprocess.Process, record: Recorder) -> None:
     assert process.stdout is not None
     async for line in process.stdout:
-        if line.startswith(b"["):
-            topic, payload, qos, retain = json.loads(line)
-            await record.add(Message(topic, bytes.fromhex(payload), qos, bool(retain)))
+        if line[:1].isdigit():
+            qos, retain, payload, topic = line.rstrip(b"\n").split(b" ", 3)
+            body = bytes.fromhex(payload[1:].decode())
+            await record.add(Message(topic.decode(errors="replace"), body, int(qos), retain == b"1"))
         elif line.startswith(b"Subscribed"):
             record.ready.set()
 
