@@ -10,6 +10,7 @@ import hashlib
 import os
 import ssl
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mqttbridge.errors import TlsFailed
@@ -97,7 +98,7 @@ def build(ca: str | None, certificate: str | None, key: str | None, alpn: tuple[
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     if ca is None:
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        _trust_system(context, shared=certificate is None)
     else:
         try:
             context.load_verify_locations(cadata=ca)
@@ -110,6 +111,20 @@ def build(ca: str | None, certificate: str | None, key: str | None, alpn: tuple[
     if alpn:
         context.set_alpn_protocols(list(alpn))
     return context
+
+
+def _trust_system(context: ssl.SSLContext, *, shared: bool) -> None:
+    """Trust the system's authorities.
+
+    All of them take about 1 MB in a context. One that no other link shares (it has a client certificate of its own)
+    looks them up in the system's directory instead, one small file when it is needed, where there is such a directory.
+    """
+    paths = ssl.get_default_verify_paths()
+    chosen = {paths.openssl_cafile_env, paths.openssl_capath_env} & set(os.environ)
+    if not shared and not chosen and paths.capath and any(Path(paths.capath).glob("????????.0")):
+        context.load_verify_locations(capath=paths.capath)
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
 
 
 def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:

@@ -205,6 +205,7 @@ class Wire:
             self._loop.remove_writer(self._sock)
         self._closed = True
         self._written.clear()
+        self._size = 0
         self._unsent = memoryview(b"")
         self._sock.close()
 

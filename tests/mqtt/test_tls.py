@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
+import subprocess
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,12 +20,12 @@ from mqttbridge.mqtt.link import Publish
 from mqttbridge.settings.secret import Secret
 from tests.brokers.certs import Certificates, Pair
 from tests.brokers.fake import fake_broker
+from tests.brokers.mosquitto import find
 from tests.mqtt.conformance import Broker, descriptors, options
 from tests.mqtt.listening import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from mqttbridge.mqtt.options import LinkOptions
     from tests.brokers.mosquitto import Mosquitto
@@ -243,3 +246,42 @@ def test_the_file_with_the_key_has_no_name(
             assert os.fstat(file.fileno()).st_nlink == 0
         assert not list(tmp_path.iterdir())
         tls.build(None, certificates.client.certificate, certificates.client.key, ())
+
+
+def test_the_systems_authorities_are_trusted_and_contexts_of_many_clients_stay_small(
+    monkeypatch: pytest.MonkeyPatch, certificates: Certificates, tmp_path: Path
+) -> None:
+    pair = certificates.client
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(certificates.ca)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    for chosen in (tls.build(None, None, None, ()), tls.build(None, pair.certificate, pair.key, ())):
+        assert certificates.ca in [ssl.DER_cert_to_PEM_cert(der) for der in chosen.get_ca_certs(binary_form=True)]
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    directory = ssl.get_default_verify_paths().capath
+    if directory is None or not any(Path(directory).glob("????????.0")):
+        pytest.skip("this system has no directory of authorities")
+    assert tls.build(None, pair.certificate, pair.key, ()).cert_store_stats()["x509"] == 0
+
+
+async def test_an_authority_in_the_systems_directory_is_found(
+    monkeypatch: pytest.MonkeyPatch, certificates: Certificates, tmp_path: Path
+) -> None:
+    system = tmp_path / "system"
+    system.mkdir()
+    authority = system / "ca.pem"
+    authority.write_text(certificates.ca)
+    command = [find("openssl"), "rehash", str(system)]
+    rehash = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True)
+    if rehash.returncode:
+        pytest.skip("openssl rehash is not there")
+    paths = ssl.get_default_verify_paths()._replace(capath=str(system))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    pair = certificates.client
+    async with fake_broker(tls=certificates.server_context(tmp_path, demand=True)) as broker:
+        await enter(
+            tls_options(broker, certificates, ca=None, certificate=pair.certificate, private_key=Secret(pair.key))
+        )
