@@ -218,3 +218,50 @@ def test_any_sequence_of_events_keeps_the_promises(kinds: list[tuple[str, float,
             assert life.session.state is State.OPENED
             assert not life.session.why
     assert isinstance(life.play(StopRequested(now)), Drain | Close | End), "it can always be stopped"
+
+
+def test_each_kind_of_failure_is_told_in_full_once_an_episode() -> None:
+    life = opened()
+    now = 0.0
+    for _ in range(20):
+        now += 1.0
+        life.play(Lost(now, 0.1, "reset", by_uplink=True))
+        life.play(Failed(now, 0.1, "connection refused"))
+        life.play(Failed(now, 0.1, "wrong password", refused=True))
+        life.open(now)
+    failures = [name for level, name in life.said if level == "warning"]
+    assert failures == ["connection.lost", "connection.failed", "connection.authentication_failed"]
+    assert len(life.said) <= 6
+
+
+def test_summaries_come_every_ten_minutes_with_the_number_of_attempts() -> None:
+    life = Life(Policy("AGGRESSIVE", "x"))
+    life.play(Started(0.0))
+    for minute in range(61):
+        life.play(Failed(minute * 60.0, 0.5, "no route"))
+    assert [name for _, name in life.said] == ["connection.failed", *["connection.still_failing"] * 6]
+    assert life.fields["connection.still_failing"]["attempts"] == 61
+
+
+def test_losses_that_an_uplink_may_have_caused_are_no_fight_over_the_client_id() -> None:
+    life = opened()
+    for now in range(1, 10):
+        life.play(Lost(float(now), 0.1, "closed", by_uplink=True))
+        life.open(float(now))
+    assert "connection.client_id_conflict" not in life.fields
+
+
+def test_long_lived_links_are_no_fight_over_the_client_id() -> None:
+    life = opened()
+    for now in range(20, 400, 20):
+        life.play(Lost(float(now), 0.1, "closed"))
+        life.open(float(now))
+    assert "connection.client_id_conflict" not in life.fields
+
+
+def test_closed_after_calm_can_be_stopped() -> None:
+    life = Life(Policy("CALM", "x"))
+    life.play(Started(0.0))
+    life.play(Failed(0.0, 0.5, "why", refused=True))
+    assert life.play(Failed(100 * 3600.0, 0.5, "why", refused=True)) == Wait(None)
+    assert isinstance(life.play(StopRequested(100 * 3600.0)), End)
