@@ -297,6 +297,13 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             "A bug in the code of a connection ended it; the others are not touched.",
             "It is made again by itself; please report the error, with its traceback from level debug.",
         ),
+        "source.crashed": Event(
+            "error",
+            ("source",),
+            "A bug in the code of an MQTT source ended its link; nothing else is touched.",
+            "It is made again by itself, and its broker sends again what was not acknowledged; please report the "
+            "error, with its traceback from level debug.",
+        ),
         "http.crashed": Event(
             "error",
             ("path",),

@@ -14,6 +14,7 @@ from mqttbridge.formats import FORMATS
 from mqttbridge.formats.batch import split
 from mqttbridge.formats.token import verify
 from mqttbridge.sources.asgi import answer, problem
+from mqttbridge.sources.intake import MAX_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["PREFIX", "HttpIntake"]
 
 PREFIX = "/uplink/"
-MAX_BODY = 8 * 1024 * 1024
 READ_WITHIN = 20.0
 """Seconds for a whole body."""
 RETRY_AFTER = (b"retry-after", b"5")

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from mqttbridge.observe.throttle import Throttle
     from mqttbridge.routing import Router
 
-__all__ = ["Intake"]
+__all__ = ["MAX_BODY", "Intake"]
 
 log = get_logger()
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes that come at once, at most."""
 
 
 class Intake:
@@ -39,6 +42,11 @@ class Intake:
         self._clock = clock
         self.last_uplink: dict[str, int] = {}
         """When each source last brought an uplink (ms)."""
+
+    @property
+    def largest(self) -> int:
+        """How large one document may be, in bytes: what can never be stored must not hold up the others for ever."""
+        return min(MAX_BODY, self._journal.health().max_size // 2)
 
     def now(self) -> int:
         """Give the time of reception, in ms."""

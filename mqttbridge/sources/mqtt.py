@@ -36,8 +36,10 @@ __all__ = ["MqttIntake", "SourceStatus"]
 log = get_logger()
 
 BATCH = 1000
-"""Messages that are committed together, at most."""
+BATCH_BYTES = 256 * 1024
+"""What is committed together, at most (one message at least): it must fit into the smallest journal."""
 PAUSE_AT = 4000
+PAUSE_AT_BYTES = 16 * 1024 * 1024
 RESUME_AT = 1000
 """Messages in the buffer: from here on reading pauses, and goes on again."""
 JOURNAL_RETRY = 1.0
@@ -78,12 +80,14 @@ class MqttIntake:
         self._link: Link | None = None
         self._dead: asyncio.Future[LinkError] | None = None
         self._buffer: deque[Received] = deque()
+        self._buffered = 0
         self._came = asyncio.Event()
         self._idle = asyncio.Event()
         self._stopping = asyncio.Event()
         self._status = SourceStatus(open=False, since=clock.monotonic(), why="not connected yet")
         self._failures = 0
         self._told_at = 0.0
+        self._told_open = False
 
     def status(self) -> SourceStatus:
         """Tell how it is."""
@@ -100,6 +104,8 @@ class MqttIntake:
         try:
             while not self._stopping.is_set():
                 opened = self._clock.monotonic()
+                if consumer.done():
+                    consumer = asyncio.ensure_future(self._consume())
                 error = await self._live(consumer)
                 if self._stopping.is_set():
                     return
@@ -119,23 +125,45 @@ class MqttIntake:
         self._dead = asyncio.get_running_loop().create_future()
         self._link = link = open_link(self._options, self)
         try:
-            limit = self._settings.connection_timeout
-            try:
-                async with asyncio.timeout(limit / 1000):
-                    await link.connect()
-                    await link.login()
-            except TimeoutError:
-                return LinkTimeout(f"no connection within {limit} ms (connectionTimeout)")
-            await self._subscribe(link)
+            if not await self._entered(link):
+                return LinkLost("the source is ending")
             self._opened()
             return await self._until_ended(link, self._dead, consumer)
         except LinkError as error:
             return error
+        except Exception as error:  # a bug here must not end the daemon; what was not acknowledged comes again
+            log.exception("source.crashed", source=self._source)
+            return LinkLost(f"internal error ({type(error).__name__}); please report it")
         finally:
             self._link = None
             await link.close()
             # What was not acknowledged comes again; QoS 0 does not, and is still taken.
             self._buffer = deque(message for message in self._buffer if message.qos == 0)
+            self._buffered = sum(len(message.payload) for message in self._buffer)
+
+    async def _entered(self, link: Link) -> bool:
+        """Connect, log in and subscribe; False if a stop request came first."""
+        entering = asyncio.ensure_future(self._enter(link))
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((entering, stop), return_when=asyncio.FIRST_COMPLETED)
+            if entering.done():
+                entering.result()
+            return entering.done()
+        finally:
+            for pending in (entering, stop):
+                pending.cancel()
+            await asyncio.gather(entering, stop, return_exceptions=True)
+
+    async def _enter(self, link: Link) -> None:
+        limit = self._settings.connection_timeout
+        try:
+            async with asyncio.timeout(limit / 1000):
+                await link.connect()
+                await link.login()
+        except TimeoutError as error:
+            raise LinkTimeout(f"no connection within {limit} ms (connectionTimeout)") from error
+        await self._subscribe(link)
 
     async def _until_ended(
         self, link: Link, dead: asyncio.Future[LinkError], consumer: asyncio.Task[None]
@@ -169,7 +197,8 @@ class MqttIntake:
 
     def _opened(self) -> None:
         self._status = SourceStatus(open=True, since=self._clock.monotonic(), why="")
-        if self._failures <= 1:
+        if not self._told_open:
+            self._told_open = True
             log.info("source.opened", source=self._source, topics=list(self._settings.topics))
 
     def _failed(self, error: LinkError, retry_in: float) -> None:
@@ -182,6 +211,7 @@ class MqttIntake:
                 return
             event = "source.still_failing"
         self._told_at = now
+        self._told_open = False
         attempts = self._failures
         log.warning(event, source=self._source, reason=str(error), retry_in=round(retry_in, 1), attempts=attempts)
 
@@ -195,8 +225,8 @@ class MqttIntake:
                 self._idle.set()
                 await self._came.wait()
             link = self._link
-            batch = [self._buffer.popleft() for _ in range(min(BATCH, len(self._buffer)))]
-            if len(self._buffer) <= RESUME_AT and link is not None:
+            batch = self._take()
+            if not self._is_full(RESUME_AT) and link is not None and not self._stopping.is_set():
                 link.resume()
             uplinks = self._parsed(batch)
             while True:
@@ -209,13 +239,32 @@ class MqttIntake:
             if link is not None and link is self._link:
                 link.acknowledge(batch)
 
+    def _take(self) -> list[Received]:
+        batch: list[Received] = []
+        size = 0
+        while self._buffer and len(batch) < BATCH:
+            size += len(self._buffer[0].payload)
+            if batch and size > BATCH_BYTES:
+                break
+            batch.append(self._buffer.popleft())
+            self._buffered -= len(batch[-1].payload)
+        return batch
+
+    def _is_full(self, count: int) -> bool:
+        return len(self._buffer) >= count or self._buffered >= PAUSE_AT_BYTES
+
     def _parsed(self, batch: Sequence[Received]) -> list[Uplink]:
-        received = self._intake.now()
+        received, largest = self._intake.now(), self._intake.largest
         uplinks: list[Uplink] = []
         for message in batch:
             if message.retain:
                 # What a broker kept from before we subscribed is old news, and comes again at every connect.
                 self._intake.rejected(self._source, "retained", f"a retained message on {message.topic!r}")
+                continue
+            if len(message.payload) > largest:
+                size = len(message.payload)
+                text = f"a message of {size} bytes on {message.topic!r}; {largest} are the most that is taken"
+                self._intake.rejected(self._source, "too_large", text)
                 continue
             try:
                 uplinks.append(self._parse(message.payload, source=self._source, received=received))
@@ -228,8 +277,9 @@ class MqttIntake:
     def received(self, messages: Sequence[Received]) -> None:
         """Take messages from the link; too many at once pause it."""
         self._buffer.extend(messages)
+        self._buffered += sum(len(message.payload) for message in messages)
         self._idle.clear()
-        if len(self._buffer) >= PAUSE_AT and self._link is not None:
+        if self._is_full(PAUSE_AT) and self._link is not None:
             self._link.pause()
         self._came.set()
 

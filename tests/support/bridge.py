@@ -22,6 +22,7 @@ import httpx
 
 from mqttbridge.clock import SystemClock
 from mqttbridge.formats import sample
+from tests.brokers.mosquitto import find
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -302,3 +303,13 @@ async def bridge(
     finally:
         await daemon.kill()
         await daemon.client.aclose()
+
+
+async def publish_lines(broker: Address, topic: str, documents: list[bytes], *, qos: int = 1) -> None:
+    """Publish each document as a message of its own, in order, as a network server does; returns when all are taken."""
+    process = await asyncio.create_subprocess_exec(
+        find("mosquitto_pub"), "-h", broker.host, "-p", str(broker.port), "-t", topic, "-q", str(qos), "-l",
+        stdin=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    await process.communicate(b"\n".join(documents) + b"\n")
+    assert process.returncode == 0

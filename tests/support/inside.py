@@ -137,3 +137,18 @@ def request(method: str, target: str, body: bytes | None = None, *headers: str) 
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
+
+
+class Told:
+    """Stands in for a module's logger: remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def events(self, level: str | None = None) -> list[str]:
+        """Give the events in their order, of one level or of all but debug."""
+        return [event for at, event, _ in self.lines if (at == level if level else at != "debug")]
+
+    def __getattr__(self, level: str) -> Any:  # noqa: ANN401 (debug, info, warning, error, exception)
+        """Give the method of a level."""
+        return lambda event, **fields: self.lines.append((level, event, fields))
