@@ -90,7 +90,7 @@ async def recorder(
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+                process.kill()  # its handler of SIGTERM prints into the middle of a line
         await process.wait()
         await reading
 
@@ -98,6 +98,8 @@ async def recorder(
 async def _read(process: asyncio.subprocess.Process, record: Recorder) -> None:
     assert process.stdout is not None
     async for line in process.stdout:
+        if not line.endswith(b"\n"):
+            return  # cut off by its end
         if line[:1].isdigit():
             qos, retain, payload, topic = line.rstrip(b"\n").split(b" ", 3)
             body = bytes.fromhex(payload[1:].decode())
