@@ -41,7 +41,9 @@ HOLD_LONGEST = 60.0
 JOURNAL_RETRY = 1.0
 """Seconds."""
 READ_LEAST = 100
-"""A narrow window is no reason to ask the journal for each uplink."""
+"""A narrow window is no reason to ask the journal for each uplink,"""
+READ_MOST = 1000
+"""and a wide one none to keep the loop from everybody else."""
 
 
 class Delivery:
@@ -147,6 +149,7 @@ class Delivery:
                 await self._room.wait()
             else:
                 self._send()
+                await asyncio.sleep(0)
 
     async def settle(self) -> None:
         """Tell the journal what ended, in batches, until cancelled."""
@@ -183,7 +186,7 @@ class Delivery:
     async def _read(self) -> bool:
         """Take more from the journal. False: there is no more."""
         self._news.clear()
-        limit = max(self._window.size, READ_LEAST)
+        limit = min(max(self._window.size, READ_LEAST), READ_MOST)
         try:
             batch = await self._journal.read(self._connection, self._position, limit)
         except JournalError:

@@ -210,7 +210,7 @@ class BrokerSession:
             return self._failed(_sentence(error))
         except TimeoutError:
             limit = self._configuration.connection_timeout
-            return self._failed(f"{what} did not come within {limit} ms (connectionTimeout)")
+            return self._failed(f"{self._options.where}: {what} did not come within {limit} ms (connectionTimeout)")
         return None
 
     async def _serve(self) -> machine.Event:
@@ -269,13 +269,14 @@ class BrokerSession:
 
     async def _close(self) -> None:
         """Let go of the link, and settle what it still brought. Never raises."""
-        link, self._link = self._link, None
-        work, self._work = self._work, []
-        await _cancel(work)
-        if link is None:
+        # Whoever is cancelled in here comes again, and must find what is still to be let go of.
+        await _cancel(self._work)
+        self._work.clear()
+        if self._link is None:
             return
         try:
-            await link.close()
+            await self._link.close()
+            self._link = None
             await self._delivery.settle_now()
         except JournalError:
             log.debug("connection.unsettled", connection=self.connection)

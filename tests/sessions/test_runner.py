@@ -533,3 +533,38 @@ async def test_a_stop_while_the_journal_fails_leaves_the_uplinks_queued(fake: Fa
     await until(lambda: len(fake.published) == 5 and run.status().in_flight == 0, "all acknowledged")
     assert await run.stop() < 2.0
     assert run.counts().queued == 5
+
+
+async def test_a_stop_does_not_wait_for_a_broker_that_reads_no_more(fake: Fake, it: Bench) -> None:
+    run = it.start(fake.port, action_timeout=200)
+    await run.until_state(State.OPENED)
+    fake.reading.clear()
+    await run.put(1, 100, size=200_000)
+    await until(lambda: run.status().in_flight >= 20, "more than the buffers of the kernel hold")
+    assert await run.stop() < 1.5
+    fake.reading.set()
+    assert run.counts().queued > 0
+
+
+@pytest.mark.usefixtures("fast")
+async def test_cancelled_at_any_step_it_leaves_nothing(fake: Fake, it: Bench) -> None:
+    warm = it.start(fake.port)
+    await warm.put(1, 1)
+    await warm.until_settled()
+    await warm.stop()
+    await fake.wait_until(fake.client.ended.is_set)
+    before, tasks = descriptors(), asyncio.all_tasks()
+    for steps in range(80):
+        run = it.start(fake.port)
+        await run.put(1, 2)
+        if steps % 2:
+            await run.until_state(State.OPENED)
+            fake.client.hang_up()
+        for _ in range(steps // 2):
+            await asyncio.sleep(0)
+        run.task.cancel()
+        await asyncio.wait([run.task])
+        assert run.session._link is None
+    await until(lambda: asyncio.all_tasks() <= tasks | set(fake._tasks), "no task is left")
+    await fake.wait_until(lambda: all(client.ended.is_set() for client in fake.clients))
+    await until(lambda: descriptors() <= before, "no descriptor is left")
