@@ -29,7 +29,6 @@ from mqttbridge.routing import Router
 from mqttbridge.sessions.gate import ConnectGate
 from mqttbridge.sessions.machine import State
 from mqttbridge.sessions.runner import BrokerSession
-from mqttbridge.settings.address import listener as listen_address
 from mqttbridge.settings.schema import HttpSource, MqttSource
 from mqttbridge.sources.http import HttpIntake
 from mqttbridge.sources.intake import Intake
@@ -74,7 +73,7 @@ class Daemon:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until `stop`. Raises `StartError` when the machine does not give what the configuration asks for."""
-        listener = bind(*listen_address(self._settings.http.listen))
+        listener = bind(*self._settings.http.address)
         try:
             self._journal = await SqliteJournal.open(
                 self._loaded.state_directory,

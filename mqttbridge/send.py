@@ -18,8 +18,8 @@ from mqttbridge.formats.token import sign
 from mqttbridge.mqtt.client import link_options, open_link
 from mqttbridge.mqtt.link import REFUSED, Publish
 from mqttbridge.mqtt.reasons import reason
-from mqttbridge.settings.address import listener as listen_address
 from mqttbridge.settings.schema import HttpSource, MqttSource
+from mqttbridge.settings.secret import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,7 +88,7 @@ def _bodies(dev_eui: str, what: Sample, count: int) -> Iterator[bytes]:
 
 
 async def _post(loaded: Loaded, source: str, settings: HttpSource, bodies: Iterator[bytes]) -> None:
-    host, port = listen_address(loaded.settings.http.listen)
+    host, port = loaded.settings.http.address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (what is listened on, not what we bind)
     where = f"[{host}]" if ":" in host else host
     url = f"http://{where}:{port}/uplink/{source}"
@@ -144,11 +144,10 @@ class _Acks:
 
 async def _publish(settings: MqttSource, dev_eui: str, bodies: Iterator[bytes]) -> None:
     """Publish on the first of the source's topics, its wildcards filled in."""
-    topic = _topic(settings.topics[0], dev_eui)
+    topic = _topic(plain(settings.topics[0]), dev_eui)
     acks = _Acks()
-    options = link_options(settings, client_id="", clean=True, qos=1, retain=False)
     # Never the source's own client id: that would end the daemon's session, and lose what waits in it.
-    options = msgspec.structs.replace(options, client_id=f"mqttbridge-send-{dev_eui.lower()}")
+    options = link_options(settings, client_id=f"mqttbridge-send-{dev_eui.lower()}", clean=True, qos=1, retain=False)
     link = open_link(options, acks)
     try:
         async with asyncio.timeout(settings.connection_timeout / 1000):

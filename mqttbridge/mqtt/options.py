@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mqttbridge.settings.secret import Secret  # noqa: TC001 - msgspec reads the annotations
+from mqttbridge.settings.secret import Secret, plain
 
 if TYPE_CHECKING:
     from mqttbridge.settings.schema import LinkSettings
 
-__all__ = ["LinkOptions", "host_and_port", "link_options"]
+__all__ = ["LinkOptions", "link_options"]
 
-PORTS = {"SSL": 8883, "TCP": 1883, "WSS": 443}
 WEEK = 7 * 24 * 3600
 SOURCE_WINDOW = 1000
 
@@ -50,20 +49,6 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def host_and_port(host_name: str, protocol: str) -> tuple[str, int]:
-    """Take `host`, `host:port`, `[v6]` or `[v6]:port` apart. Raises `ValueError`."""
-    default = PORTS[protocol]
-    if host_name.startswith("["):
-        host, bracket, rest = host_name[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(f"{host_name!r} is not [address] or [address]:port")
-        return host, int(rest[1:]) if rest else default
-    if host_name.count(":") > 1:
-        return host_name, default
-    host, _, port = host_name.partition(":")
-    return host, int(port) if port else default
-
-
 def link_options(
     settings: LinkSettings,
     *,
@@ -72,20 +57,20 @@ def link_options(
     qos: int = 1,
     retain: bool = False,
 ) -> LinkOptions:
-    """Make the options of a link; `client_id` counts where the settings name none."""
-    host, port = host_and_port(settings.host_name, settings.protocol)
+    """Make the options of a link. Here what came by `!env` or the like becomes plain: it is about to be used."""
+    host, port = settings.address
     return LinkOptions(
         host=host,
         port=port,
-        client_id=settings.client_id or client_id,
+        client_id=client_id,
         protocol=settings.protocol,
-        web_socket_path=settings.web_socket_path,
-        username=settings.username,
+        web_socket_path=plain(settings.web_socket_path),
+        username=None if settings.username is None else plain(settings.username),
         password=settings.password,
         ca=settings.trusted_ca_certificate,
         certificate=settings.certificate,
         private_key=settings.private_key,
-        alpn=settings.alpn,
+        alpn=tuple(plain(name) for name in settings.alpn),
         v5=settings.mqtt_version == "5",
         keep_alive=min(65535, -(-settings.keep_alive // 1000)),
         clean=clean,

@@ -10,6 +10,7 @@ from mqttbridge.errors import DocumentError, TopicError
 from mqttbridge.formats.shape import shape
 from mqttbridge.model import Outcome, Queued, Settled
 from mqttbridge.mqtt.link import Publish
+from mqttbridge.settings.secret import plain
 from mqttbridge.topics import Pattern, compile_pattern
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Outgoing(msgspec.Struct, frozen=True):
 def outgoing(configuration: Configuration) -> Outgoing:
     """Compile a configuration. Raises `PatternError`, which a checked configuration never does."""
     return Outgoing(
-        pattern=compile_pattern(configuration.uplink_topic_pattern),
+        pattern=compile_pattern(plain(configuration.uplink_topic_pattern)),
         validity=configuration.uplink_time_validity,
         send_metadata=configuration.send_metadata,
         send_raw_decoded=configuration.send_raw_decoded_format,

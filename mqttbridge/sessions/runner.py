@@ -69,7 +69,7 @@ class BrokerSession:
     ) -> None:
         """Prepare; nothing happens before `run`."""
         configuration = settings.configuration
-        client_id = configuration.client_id or f"mqttbridge-{connection}"
+        client_id = configuration.client_id_for(connection)
         self.connection = connection
         self._configuration = configuration
         self._journal = journal
@@ -126,6 +126,7 @@ class BrokerSession:
             # A cancelled task must still let go of its link; an unresponsive disk must not hold it up for ever.
             with anyio.move_on_after(DRAIN_FOR, shield=True):
                 await self._close()
+            self._machine, _, _ = machine.step(self._machine, machine.Drained(self._now()), self._policy)
 
     def _now(self) -> float:
         return self._clock.monotonic()

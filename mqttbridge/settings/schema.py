@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from mqttbridge.settings import address
-from mqttbridge.settings.secret import Secret  # noqa: TC001 - msgspec resolves the annotations
+from mqttbridge.settings.secret import Secret, plain
 
 __all__ = [
     "Configuration",
@@ -37,7 +37,6 @@ SECOND = 1000
 HOUR = 3600 * SECOND
 PEBIBYTE = 1024**5
 
-DEFAULT_CLIENT_ID = "mqttbridge-{id}"
 
 Protocol = Literal["SSL", "WSS", "TCP"]
 ReconnectStrategy = Literal["CALM", "NORMAL", "AGGRESSIVE"]
@@ -96,7 +95,7 @@ class LinkSettings(Base, frozen=True, kw_only=True):
     ] = 5 * SECOND
     action_timeout: Annotated[int, _duration(1, 10 * SECOND, "how long an answer may take")] = SECOND
     mqtt_version: Annotated[Literal["3.1.1", "5"], Meta(description="the MQTT version to speak")] = "3.1.1"
-    client_id: Annotated[str | None, _text("clientId", "default mqttbridge-<id>")] = None
+    client_id: Annotated[str | None, _text("clientId", "default mqttbridge-<id>, of a source mqttbridge-source-<id>")] = None
     keep_alive: Annotated[int, _duration(SECOND, 65535 * SECOND, "MQTT keep alive")] = 20 * SECOND
     alpn: Annotated[
         tuple[Annotated[str, _text("alpn", "a protocol name")], ...],
@@ -109,11 +108,11 @@ class LinkSettings(Base, frozen=True, kw_only=True):
 
         The host comes as plain text even if it was read from a secret place: whoever connects needs it.
         """
-        return address.broker("".join(self.host_name), self.protocol)
+        return address.broker(plain(self.host_name), self.protocol)
 
     def client_id_for(self, identity: str) -> str:
-        """Give the client id to use: the configured one, else the default for this connection or source."""
-        return "".join(self.client_id or DEFAULT_CLIENT_ID.format(id=identity))
+        """Give the client id to use: the configured one, else the default for this connection."""
+        return plain(self.client_id or f"mqttbridge-{identity}")
 
 
 class Configuration(LinkSettings, frozen=True, kw_only=True):
@@ -182,6 +181,10 @@ class MqttSource(LinkSettings, frozen=True, kw_only=True, tag_field="transport",
         Meta(min_length=1, description="topic filters to subscribe to"),
     ]
 
+    def client_id_for(self, identity: str) -> str:
+        """Give the client id to use; the default differs from that of a connection with the same id."""
+        return plain(self.client_id or f"mqttbridge-source-{identity}")
+
 
 Source = HttpSource | MqttSource
 
@@ -227,7 +230,7 @@ class Http(Base, frozen=True, kw_only=True):
     @property
     def address(self) -> tuple[str, int]:
         """Where to listen: address (IPv6 without its brackets) and port; port 0 takes a free one."""
-        return address.listener("".join(self.listen))
+        return address.listener(plain(self.listen))
 
 
 class Journal(Base, frozen=True, kw_only=True):

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from typing import Self
 
-__all__ = ["MASK", "Secret"]
+__all__ = ["MASK", "Secret", "plain"]
 
 MASK = "*****"
+
+
+def plain(text: str) -> str:
+    """Give the text itself, secret or not: for whoever uses it, never for whoever shows it."""
+    return "".join(text)
 
 
 class Secret(str):
@@ -20,11 +25,11 @@ class Secret(str):
 
     def __new__(cls, text: str) -> Self:
         """Take the text; that of another Secret too, whose `str()` is the mask."""
-        return super().__new__(cls, "".join(text))
+        return super().__new__(cls, plain(text))
 
     def reveal(self) -> str:
         """Give the text itself, as a plain string."""
-        return "".join(self)
+        return plain(self)
 
     def __repr__(self) -> str:
         """Show the mask."""

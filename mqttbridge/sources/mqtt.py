@@ -21,6 +21,7 @@ from mqttbridge.mqtt.client import link_options, open_link
 from mqttbridge.mqtt.link import REFUSED, Link
 from mqttbridge.mqtt.reasons import reason
 from mqttbridge.observe.log import get_logger
+from mqttbridge.settings.secret import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ class MqttIntake:
         self._clock = clock
         self._random = random
         self._parse = FORMATS[settings.format].parse
-        client_id = settings.client_id or f"mqttbridge-source-{source}"
+        client_id = settings.client_id_for(source)
         self._options = link_options(settings, client_id=client_id, clean=False, qos=1, retain=False)
         self._link: Link | None = None
         self._dead: asyncio.Future[LinkError] | None = None
@@ -185,7 +186,7 @@ class MqttIntake:
     async def _subscribe(self, link: Link) -> None:
         try:
             async with asyncio.timeout(self._settings.action_timeout / 1000):
-                codes = await link.subscribe(self._settings.topics, 1)
+                codes = await link.subscribe([plain(topic) for topic in self._settings.topics], 1)
         except TimeoutError as error:
             limit = self._settings.action_timeout
             raise LinkTimeout(f"no SUBACK within {limit} ms (actionTimeout)") from error

@@ -2,34 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
-from mqttbridge.mqtt.options import LinkOptions, host_and_port, link_options
+from mqttbridge.mqtt.options import LinkOptions, link_options
 from mqttbridge.settings.schema import Configuration, MqttSource
 from mqttbridge.settings.secret import Secret
-
-
-@pytest.mark.parametrize(
-    ("name", "protocol", "expected"),
-    [
-        ("b.example", "SSL", ("b.example", 8883)),
-        ("b.example", "TCP", ("b.example", 1883)),
-        ("b.example", "WSS", ("b.example", 443)),
-        ("b.example:1884", "SSL", ("b.example", 1884)),
-        ("192.0.2.1:99", "TCP", ("192.0.2.1", 99)),
-        ("[2001:db8::1]:1883", "TCP", ("2001:db8::1", 1883)),
-        ("[2001:db8::1]", "TCP", ("2001:db8::1", 1883)),
-        ("2001:db8::1", "SSL", ("2001:db8::1", 8883)),
-    ],
-)
-def test_a_host_name_is_taken_apart(name: str, protocol: str, expected: tuple[str, int]) -> None:
-    assert host_and_port(name, protocol) == expected
-
-
-@pytest.mark.parametrize("name", ["[::1", "[::1]x", "b.example:many"])
-def test_a_host_name_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(ValueError):
-        host_and_port(name, "TCP")
 
 
 def test_a_connection_becomes_options() -> None:
@@ -43,10 +18,26 @@ def test_a_connection_becomes_options() -> None:
     assert "planted" not in repr(options)
 
 
-def test_a_source_becomes_options_and_its_own_client_id_counts() -> None:
+def test_a_source_becomes_options() -> None:
     settings = MqttSource(host_name="ns.example:1883", protocol="TCP", client_id="mine", topics=("a",))
-    options = link_options(settings, client_id="mqttbridge-ns", clean=False)
+    options = link_options(settings, client_id=settings.client_id_for("ns"), clean=False)
+    assert (options.host, options.port) == ("ns.example", 1883)
     assert (options.client_id, options.clean, options.v5, options.keep_alive) == ("mine", False, False, 20)
+
+
+def test_values_that_came_by_reference_are_plain_where_they_are_used() -> None:
+    """A Secret shows itself as ***** wherever a library formats it."""
+    settings = Configuration(
+        host_name=Secret("b.example:1"),
+        protocol="WSS",
+        web_socket_path=Secret("/hidden"),
+        username=Secret("user"),
+        client_id=Secret("id"),
+        alpn=(Secret("x"),),
+    )
+    options = link_options(settings, client_id=settings.client_id_for("a"), clean=True)
+    shown = f"{options.host} {options.web_socket_path} {options.username} {options.client_id} {options.alpn[0]}"
+    assert shown == "b.example /hidden user id x"
 
 
 def test_where_is_host_and_port() -> None:

@@ -155,8 +155,9 @@ def test_clients_that_cannot_meet_are_fine(tmp_path: Path, first: str, second: s
 
 
 def test_a_source_and_a_connection_can_fight_too(tmp_path: Path) -> None:
-    text = "sources: {acme: {transport: mqtt, hostName: h, topics: [a]}}\n" + connection("hostName: h")
-    (found,) = complaints(tmp_path, text)
+    source = "sources: {{acme: {{transport: mqtt, hostName: h, topics: [a]{}}}}}\n"
+    load(write(tmp_path, source.format("") + connection("hostName: h")), environ={})  # the defaults differ
+    (found,) = complaints(tmp_path, source.format(", clientId: mqttbridge-acme") + connection("hostName: h"))
     assert "“mqttbridge-acme” at the same broker as sources.acme (" in found
 
 

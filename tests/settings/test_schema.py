@@ -35,6 +35,7 @@ def test_a_link_knows_its_address(protocol: str, port: int) -> None:
 
 def test_a_link_knows_its_client_id() -> None:
     assert Configuration(host_name="h").client_id_for("acme") == "mqttbridge-acme"
+    assert MqttSource(host_name="h", topics=("a",)).client_id_for("acme") == "mqttbridge-source-acme"
     assert MqttSource(host_name="h", topics=("a",), client_id="x").client_id_for("acme") == "x"
 
 
