@@ -448,13 +448,13 @@ async def test_it_ends_at_any_time_and_leaves_nothing(
     began = it.clock.monotonic()
     if how == "stop":
         await run.stop()
-        assert run.status().state is State.CLOSED
     elif how == "cancel":
         run.task.cancel()
         await asyncio.wait([run.task])
     else:
         await under_anyio(it, run, state)
     assert it.clock.monotonic() - began < 2.0
+    assert run.status().state is State.CLOSED
     if sockets:
         await fake.wait_until(lambda: all(client.ended.is_set() for client in fake.clients))
     await until(lambda: asyncio.all_tasks() <= tasks, "no task is left")
