@@ -159,7 +159,7 @@ async def _publish(settings: MqttSource, dev_eui: str, bodies: Iterator[bytes]) 
             await _answered(acks, AT_ONCE)
         await _answered(acks, 1)
     except LinkError as error:
-        raise SendError(f"source's broker {settings.host_name}: {error}") from error
+        raise SendError(f"the source's broker: {error}") from error
     except TimeoutError as error:
         raise SendError(f"source's broker {settings.host_name} did not answer in time") from error
     finally:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
+import httpx
+
+from tests.brokers.fake import Fake
 from tests.brokers.mosquitto import free_port
 from tests.brokers.recorder import recorder
 from tests.support.bridge import bridge, edited, fcnts, to, uplink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from tests.brokers.mosquitto import Mosquitto
@@ -75,25 +80,41 @@ async def test_flows_lead_by_tag_and_by_key_and_inactive_connections_get_nothing
 
 
 async def test_a_broker_that_is_down_delays_no_other_and_gets_everything_in_order_later(
-    tmp_path: Path, start_mosquitto: Callable[..., Awaitable[Mosquitto]]
+    tmp_path: Path, plain_mosquitto: Mosquitto
 ) -> None:
-    up, down = await start_mosquitto(), await start_mosquitto()
-    await down.stop()
-    async with bridge(tmp_path, connections={"up": to(up), "down": to(down)}) as daemon:
-        async with recorder(up) as record:
-            await daemon.accept("lrc", *(uplink(fcnt) for fcnt in range(300)))
-            assert fcnts([m.payload for m in await record.wait_for(300)]) == list(range(300))
+    down = Fake()
+    port = free_port()
+    async with (
+        recorder(plain_mosquitto) as record,
+        bridge(tmp_path, connections={"up": to(plain_mosquitto), "down": to(port)}) as daemon,
+    ):
+        await daemon.accept("lrc", *(uplink(fcnt) for fcnt in range(300)))
+        assert fcnts([m.payload for m in await record.wait_for(300)]) == list(range(300))
         await daemon.until_account("up", routed=300, delivered=300, queued=0)
         assert (await daemon.account("down"))["queued"] == 300
         assert daemon.said("connection.failed", connection="down")
-        await down.start()
-        async with recorder(down) as late:
+        await down.start(port)
+        try:
             await daemon.accept("lrc", uplink(300))
-            messages = await late.wait_until(lambda them: len(them) >= 1 and fcnts([them[-1].payload]) == [300])
-            # The recorder may have come a moment after the connection.
-            seen = fcnts([m.payload for m in messages])
-            assert seen == list(range(seen[0], 301))
-        await daemon.until_account("down", routed=301, delivered=301, queued=0)
+            messages = await down.wait_published(301)
+            assert fcnts([message.payload for message in messages]) == list(range(301))
+            await daemon.until_account("down", routed=301, delivered=301, queued=0)
+        finally:
+            await down.stop()
+        assert len(daemon.said("connection.failed")) == 1
+
+
+async def test_a_full_journal_may_drop_the_oldest_and_accounts_for_them_over_a_crash(tmp_path: Path) -> None:
+    sections = {"journal": {"maxSize": "1MiB", "whenFull": "drop-oldest"}, "connections": {"acme": to(free_port())}}
+    async with bridge(tmp_path, **sections) as daemon:
+        for start in range(0, 2000, 100):
+            await daemon.accept("lrc", *(uplink(fcnt) for fcnt in range(start, start + 100)))
+        account = await daemon.account("acme")
+        assert (account["routed"], account["dropped"] > 500, account["queued"] > 50) == (2000, True, True)
+        await daemon.until_said("uplink.dropped", connection="acme")
+        await daemon.kill()
+        await daemon.restart()
+        assert await daemon.account("acme") == account
 
 
 async def test_an_uplink_that_is_too_old_expires_and_one_that_makes_no_topic_is_parked(
@@ -190,6 +211,56 @@ async def test_sigterm_ends_it_quickly_and_in_order_and_loses_nothing_under_load
         assert (account["routed"], account["delivered"]) == (5000, 5000)
         assert fcnts(record.payloads) == list(range(5000)), "what was in flight was settled: nothing comes twice"
         assert 100 <= before <= 5000
+
+
+async def test_what_was_answered_with_200_before_the_end_is_delivered_after_the_start(
+    tmp_path: Path, plain_mosquitto: Mosquitto
+) -> None:
+    async with (
+        recorder(plain_mosquitto) as record,
+        bridge(tmp_path, connections={"acme": to(plain_mosquitto)}) as daemon,
+    ):
+        accepted: list[int] = []
+
+        async def network_server(first: int) -> None:
+            for fcnt in itertools.count(first, 10):
+                try:
+                    answer = await daemon.post("lrc", uplink(fcnt))
+                except httpx.HTTPError:
+                    return
+                if answer.status_code == 200:
+                    accepted.append(fcnt)
+
+        clients = [asyncio.create_task(network_server(number)) for number in range(10)]
+        await record.wait_for(100)
+        assert await daemon.stop() == 0
+        await asyncio.gather(*clients)
+        assert not daemon.said("library.message")
+        await daemon.restart()
+        messages = await record.wait_until(lambda them: set(accepted) <= set(fcnts([m.payload for m in them])))
+        await daemon.until_account("acme", queued=0)
+        assert len(accepted) >= 100
+        assert len({message.payload for message in messages}) == len(messages), "and nothing twice"
+
+
+async def test_systemd_hears_that_it_is_ready_alive_and_stopping(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(0)
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        heard: list[str] = []
+
+        async def until_heard(wanted: str) -> None:
+            async with asyncio.timeout(10):
+                while not any(line.startswith(wanted) for line in heard):
+                    data = await asyncio.get_running_loop().sock_recv(systemd, 4096)
+                    heard.extend(data.decode().splitlines())
+
+        async with bridge(tmp_path, env=env) as daemon:
+            await until_heard("READY=1")
+            await until_heard("WATCHDOG=1")
+            assert await daemon.stop() == 0
+            await until_heard("STOPPING=1")
 
 
 async def test_a_broker_that_never_acknowledges_holds_up_the_end_for_seconds_only(

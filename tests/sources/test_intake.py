@@ -1,0 +1,128 @@
+"""The one way in: routed, stored, counted; or refused and counted as nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mqttbridge.errors import JournalFull
+from mqttbridge.formats.thingpark import parse
+from mqttbridge.journal.protocol import JournalHealth
+from mqttbridge.model import Counts, Entry, Uplink
+from mqttbridge.observe.metrics import Metrics
+from mqttbridge.observe.throttle import Throttle
+from mqttbridge.sources import intake as module
+from mqttbridge.sources.intake import Intake
+from tests.support.bridge import SAMPLE, uplink
+from tests.support.inside import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HEALTH = JournalHealth("", 0, 1024 * 1024)
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def now(self) -> int:
+        return int(self.seconds * 1000)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class Journal:
+    """Takes everything, or nothing."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.full = False
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        if self.full:
+            raise JournalFull("full")
+        self.entries.extend(entries)
+
+    def health(self) -> JournalHealth:
+        return HEALTH
+
+
+class Router:
+    """Routes even frame counters to `acme`, odd ones nowhere."""
+
+    def route(self, one: Uplink) -> tuple[str, ...]:
+        return () if (one.fcnt or 0) % 2 else ("acme",)
+
+
+class Parts:
+    """An intake and what it works with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told = Told()
+        monkeypatch.setattr(module, "log", self.told)
+        self.clock, self.journal = Clock(), Journal()
+        self._metrics = Metrics(lambda: {"acme": Counts()}, dict, lambda: HEALTH)
+        self.intake = Intake(
+            self.journal, Router(), clock=self.clock, metrics=self._metrics, throttle=Throttle(self.clock)
+        )
+
+    async def count(self, name: str) -> int:
+        text = (await asyncio.to_thread(self._metrics.render))[0].decode()
+        return sum(int(float(value)) for found, _, value in SAMPLE.findall(text) if found.endswith(name + "_total"))
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
+    return Parts(monkeypatch)
+
+
+def uplinks(*fcnts: int) -> list[Any]:
+    return [parse(uplink(fcnt), source="lrc", received=0) for fcnt in fcnts]
+
+
+async def test_what_is_routed_is_stored_in_order_and_the_rest_is_counted(parts: Parts) -> None:
+    await parts.intake.accept("lrc", uplinks(0, 1, 2, 3))
+    assert [(entry.uplink.fcnt, entry.connections) for entry in parts.journal.entries] == [
+        (0, ("acme",)),
+        (2, ("acme",)),
+    ]
+    assert (await parts.count("accepted"), await parts.count("unrouted")) == (4, 2)
+    assert parts.told.events() == ["uplink.unrouted"]
+
+
+async def test_what_is_not_stored_is_counted_as_nothing(parts: Parts) -> None:
+    parts.journal.full = True
+    with pytest.raises(JournalFull):
+        await parts.intake.accept("lrc", uplinks(0, 1))
+    assert (await parts.count("accepted"), await parts.count("unrouted")) == (0, 0)
+    assert parts.told.events() == []
+
+
+async def test_the_journal_is_not_asked_to_store_nothing(parts: Parts) -> None:
+    parts.journal.full = True
+    await parts.intake.accept("lrc", [])
+    await parts.intake.accept("lrc", uplinks(1))
+    assert await parts.count("unrouted") == 1
+
+
+async def test_a_refusal_is_told_once_a_minute_and_counted_every_time(parts: Parts) -> None:
+    for _ in range(100):
+        parts.intake.rejected("lrc", "malformed", "no uplink")
+    parts.intake.rejected("lrc", "too_large", "another kind")
+    parts.intake.rejected("ns", "malformed", "another source")
+    assert len(parts.told.events("warning")) == 3
+    parts.clock.seconds += 61
+    parts.intake.rejected("lrc", "malformed", "no uplink")
+    assert len(parts.told.events("warning")) == 4
+    assert parts.told.lines[-1][2]["left_out"] == 99
+    assert await parts.count("rejected") == 103
+
+
+def test_one_document_may_be_half_a_journal_and_no_more(parts: Parts) -> None:
+    assert parts.intake.largest == 512 * 1024
