@@ -269,6 +269,20 @@ async def test_the_time_for_an_answer_begins_with_the_publish_not_with_an_earlie
         assert it.dead.done()
 
 
+async def test_each_answer_gives_the_broker_its_time_anew() -> None:
+    async with bench(action_timeout=0.1) as it:
+        first, *_ = it.journal.put(4)
+        await it.until(lambda: len(it.link.waiting) == 4)
+        it.clock.time = 0.08
+        it.link.answer(first)
+        it.clock.time = 0.17
+        it.delivery._check()
+        assert not it.dead.done()
+        it.clock.time = 0.181
+        it.delivery._check()
+        assert it.dead.done()
+
+
 async def test_what_the_broker_put_off_is_not_awaited() -> None:
     async with bench(action_timeout=0.1) as it:
         it.delivery._hold = 60.0
@@ -328,6 +342,15 @@ async def test_a_frozen_or_restarting_broker_parks_nothing(error: LinkError) -> 
         first, *_ = it.journal.put(8)
         sent = await poisoned(it, first, error, 30)
         assert {len(each) for each in sent} == {4}
+        assert it.journal.ends == {}
+
+
+async def test_a_broker_that_freezes_between_its_deaths_parks_nothing() -> None:
+    async with bench() as it:
+        first, *_ = it.journal.put(8)
+        for _ in range(10):
+            await poisoned(it, first, LinkLost("closed"), 3)
+            await poisoned(it, first, LinkTimeout("acknowledged nothing"), 1)
         assert it.journal.ends == {}
 
 

@@ -198,6 +198,7 @@ async def test_a_client_id_that_was_taken_over_is_named_once_and_backed_off(fake
             await until(lambda life=life: len(fake.clients) == life, "it comes back")
             await run.until_state(State.OPENED)
             fake.client.disconnect(0x8E)
+            await until(lambda: "connection.client_id_conflict" in {line["event"] for line in lines}, "at the first")
         await run.stop()
     named = [line for line in lines if line["event"] == "connection.client_id_conflict"]
     assert len(named) == 1
@@ -544,6 +545,18 @@ async def test_a_stop_does_not_wait_for_a_broker_that_reads_no_more(fake: Fake, 
     assert await run.stop() < 1.5
     fake.reading.set()
     assert run.counts().queued > 0
+
+
+async def test_a_stop_records_what_was_acknowledged_and_not_yet_settled(fake: Fake, it: Bench) -> None:
+    journal = it.journal
+    assert isinstance(journal, FailingJournal)
+    run = it.start(fake.port)
+    journal.settling_fails = True
+    await run.put(1, 5)
+    await until(lambda: len(fake.published) == 5 and run.status().in_flight == 0, "all acknowledged")
+    journal.settling_fails = False  # the session would try again in a second
+    assert await run.stop() < 0.9
+    assert run.counts().delivered == 5
 
 
 @pytest.mark.usefixtures("fast")

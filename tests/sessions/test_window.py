@@ -50,13 +50,13 @@ def test_an_interrupted_window_forgets_the_unanswered_and_keeps_the_answered() -
 
 def test_an_interrupted_window_keeps_nothing_of_what_ended_unsent_or_will_not_be_read_again() -> None:
     window = Window(10)
-    window.skip(Settled(1, Outcome.EXPIRED, "old"))
     for seq in (2, 3, 4):
         window.send(seq)
+    window.skip(Settled(5, Outcome.EXPIRED, "old"))
     window.answer(delivered(3))
     window.answer(delivered(4))
     window.interrupt(3)
-    assert not window.recall(1), "it expires again"
+    assert not window.recall(5), "it expires again"
     assert not window.recall(3), "the journal dropped it meanwhile"
     assert window.recall(4)
 
