@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from mqttbridge.control.protocol import BoundedProtocol
 from mqttbridge.errors import StartError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 # Its warnings are about what strangers send: no line in the log for each of these.
                 log_level="error",
+                http=BoundedProtocol,
                 ws="none",
                 access_log=False,
                 server_header=False,

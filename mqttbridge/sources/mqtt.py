@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mqttbridge.errors import BrokerRefused, DocumentError, JournalError, LinkError, LinkLost, LinkTimeout
+from mqttbridge.errors import BrokerRefused, DocumentError, JournalError, LinkError, LinkLost, LinkTimeout, LoginRefused
 from mqttbridge.formats import FORMATS
 from mqttbridge.mqtt.backoff import HEALTHY_AFTER, jitter
 from mqttbridge.mqtt.client import link_options, open_link
@@ -45,6 +45,8 @@ RESUME_AT = 1000
 """Messages in the buffer: from here on reading pauses, and goes on again."""
 JOURNAL_RETRY = 1.0
 DRAIN_FOR = 5.0
+REFUSED_DELAY = 60.0
+"""After a refused login: trying a wrong password fast locks accounts."""
 SUMMARY_EVERY = 600.0
 """Seconds."""
 
@@ -114,6 +116,8 @@ class MqttIntake:
                 if healthy:
                     self._failures, delay = 0, 0.0
                 delay = 0.0 if healthy else jitter(delay, self._random())
+                if isinstance(error, LoginRefused):
+                    delay = REFUSED_DELAY
                 self._failed(error, delay)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), delay)

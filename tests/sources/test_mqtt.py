@@ -268,6 +268,14 @@ async def test_a_refused_subscription_is_told_with_its_topic(tmp_path: Path) -> 
             assert (health.status_code, "ns/+/up" in health.json()["detail"]) == (503, True)
 
 
+async def test_a_refused_login_is_not_tried_again_at_once(tmp_path: Path) -> None:
+    async with fake_broker() as broker:
+        broker.script.connack = 5
+        async with bridge(tmp_path, sources={"ns": subscribed(broker)}) as daemon:
+            (told,) = await daemon.until_said("source.failed")
+            assert told["retry_in"] == mqtt.REFUSED_DELAY
+
+
 async def test_a_subscription_that_is_not_answered_is_told(tmp_path: Path) -> None:
     async with fake_broker() as broker:
         broker.script.answer_subscribe = False

@@ -1,0 +1,88 @@
+"""uvicorn's HTTP protocol with the limits that it lacks: the head of a request is bounded in size and in time.
+
+What is refused here never reached the application; it is answered with problem details (RFC 9457) all the same.
+"""
+
+from __future__ import annotations
+
+import http
+from typing import TYPE_CHECKING
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["BoundedProtocol"]
+
+MAX_HEAD = 64 * 1024
+"""Bytes of request line and headers, give or take what is read at once."""
+HEAD_WITHIN = 20.0
+"""Seconds from the connection, or from the first byte of a further request."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection of a client."""
+
+    _head = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request, for a while."""
+        super().connection_made(transport)
+        self._head_begins()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the timer."""
+        self._head_ends()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """Begin to watch the head of a request."""
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._head_begins()
+
+    def on_headers_complete(self) -> None:
+        """Stop watching: the body has limits of its own."""
+        self._head_ends()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a head that does not end is refused."""
+        super().data_received(data)
+        if self._head_timer is not None and not self.transport.is_closing():
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self._refuse(431, f"the head of the request is larger than {MAX_HEAD} bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._refuse(400, msg)
+
+    def _head_begins(self) -> None:
+        self._head = 0
+        self._head_timer = self.loop.call_later(HEAD_WITHIN, self._too_slow)
+
+    def _head_ends(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._refuse(408, f"no request came within {HEAD_WITHIN:.0f} s")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer and hang up."""
+        self._head_ends()
+        title = http.HTTPStatus(status).phrase
+        body = msgspec.json.encode({"type": "about:blank", "title": title, "status": status, "detail": detail})
+        head = [
+            f"HTTP/1.1 {status} {title}",
+            "content-type: application/problem+json",
+            f"content-length: {len(body)}",
+            "connection: close",
+        ]
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        self.transport.close()
