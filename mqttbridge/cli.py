@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 import rich_click as click
 
 from mqttbridge import __version__
-from mqttbridge.errors import MqttBridgeError
-from mqttbridge.observe.log import Redactor, configure, install_excepthook
+from mqttbridge.errors import ConfigError, MqttBridgeError, StartError
+from mqttbridge.observe.log import Redactor, configure, get_logger, install_excepthook
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from mqttbridge.settings.loader import Loaded
 
@@ -30,6 +30,7 @@ BUG = 70
 DAY = 24 * 3600 * 1000
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes gives way to one that waits."""
+log = get_logger()
 redactor = Redactor()
 
 config_option = click.option(
@@ -65,9 +66,13 @@ def run(config: Path, log_level: str) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     from mqttbridge.daemon import run_daemon
 
-    loaded = _load(config)
     configure(sys.stderr, level=log_level, redactor=redactor)
-    _run_async(run_daemon, loaded, environ=os.environ)
+    try:
+        _run_async(run_daemon, _load(config), environ=os.environ)
+    except ConfigError as error:
+        _refuse("config.rejected", error.problems)
+    except StartError as error:
+        _refuse("daemon.failed", [str(error)])
 
 
 @cli.command()
@@ -132,6 +137,15 @@ def schema() -> None:
     from mqttbridge.settings.jsonschema import json_schema
 
     click.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
+
+
+def _refuse(event: str, sentences: Sequence[str]) -> NoReturn:
+    """Tell why the daemon does not start: as sentences, and to a log (not a terminal) as events too. Exit 1."""
+    if not sys.stderr.isatty():
+        for sentence in sentences:
+            log.error(event, reason=sentence)
+    click.echo(redactor.text("\n".join(sentences)), err=True)
+    sys.exit(1)
 
 
 def _load(config: Path) -> Loaded:

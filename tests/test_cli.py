@@ -156,7 +156,10 @@ async def test_run_tells_every_problem_of_a_wrong_configuration(tmp_path: Path) 
     path.write_text("http: {listen: nowhere}\njournal: {whenFull: panic}\n")
     done = await run("run", "--config", str(path))
     assert code(done) == 1
-    assert len([line for line in done.stderr if str(path) in line]) == 2
+    sentences = [line for line in done.stderr if line.startswith(f"{path}:")]
+    events = [json.loads(line) for line in done.stderr if line.startswith("{")]
+    assert len(sentences) == 2
+    assert [(line["event"], line["reason"]) for line in events] == [("config.rejected", text) for text in sentences]
     assert not (tmp_path / "state").exists()
 
 

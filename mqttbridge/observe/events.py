@@ -49,10 +49,16 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             "Everything is closed.",
             "Queued uplinks are delivered after the next start.",
         ),
+        "daemon.failed": Event(
+            "error",
+            ("reason",),
+            "The daemon cannot start with what the machine gives it: a port, the state directory.",
+            "It ends with exit code 1; systemd starts it again after a while.",
+        ),
         "config.rejected": Event(
             "error",
-            ("error", "problems"),
-            "The configuration has errors, and none of it was taken.",
+            ("reason",),
+            "The configuration has an error, one line each; none of it was taken.",
             "Correct what is named and start again.",
         ),
         "config.warning": Event(
@@ -277,13 +283,6 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             ("seconds",),
             "The journal works again after a failure.",
             "New uplinks are taken.",
-        ),
-        "journal.full": Event(
-            "error",
-            ("size", "max_size"),
-            "The journal has reached journal.maxSize.",
-            "New uplinks are refused (whenFull: block) or the oldest dropped; find the connection with the "
-            "backlog, or enlarge it.",
         ),
         "connection.unsettled": Event(
             "debug",

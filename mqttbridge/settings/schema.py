@@ -95,7 +95,10 @@ class LinkSettings(Base, frozen=True, kw_only=True):
     ] = 5 * SECOND
     action_timeout: Annotated[int, _duration(1, 10 * SECOND, "how long an answer may take")] = SECOND
     mqtt_version: Annotated[Literal["3.1.1", "5"], Meta(description="the MQTT version to speak")] = "3.1.1"
-    client_id: Annotated[str | None, _text("clientId", "default mqttbridge-<id>, of a source mqttbridge-source-<id>")] = None
+    client_id: Annotated[
+        str | None,
+        _text("clientId", "default mqttbridge-<id>, of a source mqttbridge-source-<id>"),
+    ] = None
     keep_alive: Annotated[int, _duration(SECOND, 65535 * SECOND, "MQTT keep alive")] = 20 * SECOND
     alpn: Annotated[
         tuple[Annotated[str, _text("alpn", "a protocol name")], ...],
