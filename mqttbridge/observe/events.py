@@ -274,9 +274,9 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         "journal.failed": Event(
             "error",
             ("reason",),
-            "The disk under the journal fails: full, an I/O error, a failed fsync.",
-            "New uplinks are refused (503), nothing that was accepted is lost; make room or repair the "
-            "disk, it heals by itself.",
+            "The journal takes no uplinks: it is full (whenFull: block), or the disk under it fails.",
+            "New uplinks are refused (503), nothing that was accepted is lost; do what the reason says, it heals "
+            "by itself.",
         ),
         "journal.recovered": Event(
             "info",
