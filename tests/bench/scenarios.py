@@ -27,6 +27,7 @@ RATE = 1000
 SETTLE_WITHIN = 60.0
 RECONNECT_WITHIN = 120.0
 SHRINK_WITHIN = 60.0
+SHRUNK = 4 * MIB
 
 
 class Row(msgspec.Struct):
@@ -303,7 +304,7 @@ def _drain(bench: Bench, daemon: Daemon, port: int, total: int) -> list[Row]:
     rows = [_rate("drain", total - first, ended - started, more, "uplinks/s")]
     rows.append(Row("RSS after the drain", round(daemon.rss() / MIB, 1), "MiB"))
     at_once = daemon.files()
-    wait_until(lambda: daemon.files() < 16 * MIB, "the shrinking of the journal", SHRINK_WITHIN)
+    wait_until(lambda: daemon.files() < SHRUNK, "the shrinking of the journal", SHRINK_WITHIN)
     shrunk = {"at once MiB": round(at_once / MIB, 1), "shrunk after s": round(time.monotonic() - ended, 1)}
     rows.append(Row("files after the drain", round(daemon.files() / MIB, 1), "MiB", shrunk))
     return rows
