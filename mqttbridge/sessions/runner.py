@@ -84,16 +84,7 @@ class BrokerSession:
             qos=configuration.qos,
             retain=configuration.retain,
         )
-        self._delivery = Delivery(
-            connection,
-            outgoing(configuration),
-            window=configuration.max_inflight,
-            action_timeout=configuration.action_timeout / 1000,
-            journal=journal,
-            clock=clock,
-            throttle=throttle,
-            debug=configuration.debug,
-        )
+        self._delivery = self._new_delivery(throttle)
         self._machine = machine.Session(since=clock.monotonic())
         self._stopping = asyncio.Event()
         self._link: Link | None = None
@@ -101,6 +92,18 @@ class BrokerSession:
         self._dead: asyncio.Future[LinkError] | None = None
         self._connect_by = 0.0
         self._work: list[asyncio.Task[None]] = []
+
+    def _new_delivery(self, throttle: Throttle) -> Delivery:
+        return Delivery(
+            self.connection,
+            outgoing(self._configuration),
+            window=self._configuration.max_inflight,
+            action_timeout=self._configuration.action_timeout / 1000,
+            journal=self._journal,
+            clock=self._clock,
+            throttle=throttle,
+            debug=self._configuration.debug,
+        )
 
     def status(self) -> SessionStatus:
         """Tell how it is."""
