@@ -182,7 +182,7 @@ class AiomqttLink:
         if client is None:
             return
         if not client.keep_alive(heard=not self._paused):
-            self._end(LinkTimeout(f"{self._options.where}: the broker did not answer within the keep alive time."))
+            self._end(LinkTimeout(f"{self._options.where}: the broker did not answer within the keep alive time"))
         elif client.keep_alive_time:
             delay = min(MAX_TICK, max(MIN_TICK, client.keep_alive_time / 4))
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
@@ -201,13 +201,13 @@ class AiomqttLink:
                 if self._error is not None:
                     break
             if wire.ended:
-                self._end(LinkLost(f"{where}: the broker closed the connection."))
+                self._end(LinkLost(f"{where}: the broker closed the connection"))
         except packets.Malformed as error:
-            self._end(LinkLost(f"{where}: the broker broke the MQTT protocol: it sent {error}."))
+            self._end(LinkLost(f"{where}: the broker broke the MQTT protocol: it sent {error}"))
         except (OSError, WebSocketException) as error:
             self._end(self._translated(error))
         except Exception as error:  # noqa: BLE001 - a library stumbled over what the broker sent: invariant 4
-            self._end(LinkLost(f"{where}: the broker sent what cannot be read ({type(error).__name__})."))
+            self._end(LinkLost(f"{where}: the broker sent what cannot be read ({type(error).__name__})"))
         self._send_queued()
         self._tell()
 
@@ -318,22 +318,22 @@ class AiomqttLink:
 
     def _reason(self) -> LinkError:
         """Say why nothing can be done."""
-        return self._error or LinkLost(f"{self._options.where}: the link was closed.")
+        return self._error or LinkLost(f"{self._options.where}: the link was closed")
 
     def _translated(self, error: Exception) -> LinkError:
         """Turn a foreign error into one of ours."""
         where = self._options.where
         if isinstance(error, ssl.SSLEOFError):
-            return LinkLost(f"{where}: the broker closed the connection.")
+            return LinkLost(f"{where}: the broker closed the connection")
         if isinstance(error, ssl.SSLError):
             # TLS 1.3: what the broker thinks of the client certificate comes after the handshake.
             kind = LinkLost if self._granted else TlsFailed
-            return kind(f"{where}: {tls.explain(error)}.")
+            return kind(f"{where}: {tls.explain(error)}")
         if isinstance(error, WireFull):
-            return LinkTimeout(f"{where}: the broker does not read what is sent to it.")
+            return LinkTimeout(f"{where}: the broker does not read what is sent to it")
         if isinstance(error, WebSocketException):
-            return LinkLost(f"{where}: the broker broke the WebSocket protocol.")
-        return LinkLost(f"{where}: the connection broke: {_plain(error)}.")
+            return LinkLost(f"{where}: the broker broke the WebSocket protocol")
+        return LinkLost(f"{where}: the connection broke: {_plain(error)}")
 
 
 def _discard(dialing: asyncio.Task[Wire]) -> None:

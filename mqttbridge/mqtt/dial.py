@@ -74,7 +74,7 @@ async def _resolve(options: LinkOptions) -> list[Address]:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "not a host name"
         raise ResolveFailed(
-            f"{options.where}: the host name cannot be resolved: {why}. Check hostName and DNS."
+            f"{options.where}: the host name cannot be resolved: {why}; check hostName and DNS"
         ) from None
     return interleave([(int(family), tuple(address)) for family, _, _, _, address in found])
 
@@ -127,7 +127,7 @@ async def _connect_first(options: LinkOptions, addresses: list[Address]) -> sock
             if task is not winner:
                 task.add_done_callback(_discard)
                 task.cancel()
-    raise ConnectFailed(f"{options.where}: cannot connect: {_why(errors)}.")
+    raise ConnectFailed(f"{options.where}: cannot connect: {_why(errors)}")
 
 
 def _discard(task: asyncio.Task[socket.socket]) -> None:
@@ -155,7 +155,7 @@ def _pipe(options: LinkOptions, context: ssl.SSLContext) -> TlsPipe:
     try:
         return TlsPipe(context, options.host.partition("%")[0])
     except ValueError:
-        raise TlsFailed(f"{options.where}: no certificate can be valid for this host name; check hostName.") from None
+        raise TlsFailed(f"{options.where}: no certificate can be valid for this host name; check hostName") from None
 
 
 async def _shake_hands(options: LinkOptions, sock: socket.socket, pipe: TlsPipe) -> None:
@@ -173,11 +173,11 @@ async def _shake_hands(options: LinkOptions, sock: socket.socket, pipe: TlsPipe)
                 return
             data = await loop.sock_recv(sock, CHUNK)
             if not data:
-                raise TlsFailed(f"{options.where}: the broker closed the connection during the TLS handshake.")
+                raise TlsFailed(f"{options.where}: the broker closed the connection during the TLS handshake")
     except ssl.SSLError as error:
-        raise TlsFailed(f"{options.where}: {tls.explain(error)}.") from None
+        raise TlsFailed(f"{options.where}: {tls.explain(error)}") from None
     except OSError as error:
-        raise TlsFailed(f"{options.where}: the connection broke during the TLS handshake: {_why([error])}.") from None
+        raise TlsFailed(f"{options.where}: the connection broke during the TLS handshake: {_why([error])}") from None
 
 
 async def _upgrade(options: LinkOptions, sock: socket.socket, pipe: TlsPipe | None) -> tuple[ClientProtocol, bytes]:
@@ -191,14 +191,14 @@ async def _upgrade(options: LinkOptions, sock: socket.socket, pipe: TlsPipe | No
     except InvalidStatus as error:
         raise ConnectFailed(
             f"{options.where}: the broker answered the WebSocket upgrade of {path} with HTTP "
-            f"{error.response.status_code}; check webSocketPath."
+            f"{error.response.status_code}; check webSocketPath"
         ) from None
     except InvalidHandshake as error:
-        raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {error}.") from None
+        raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {error}") from None
     except ssl.SSLError as error:
-        raise TlsFailed(f"{options.where}: {tls.explain(error)}.") from None
+        raise TlsFailed(f"{options.where}: {tls.explain(error)}") from None
     except OSError as error:
-        raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {_why([error])}.") from None
+        raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {_why([error])}") from None
 
 
 async def _exchange_upgrade(sock: socket.socket, pipe: TlsPipe | None, websocket: ClientProtocol) -> bytes:

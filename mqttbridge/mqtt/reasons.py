@@ -106,13 +106,13 @@ def connack_error(where: str, code: int, *, v5: bool, text: str = "") -> LinkErr
         words = f"{CONNACK_3[code]} (code {code})" if code in CONNACK_3 else f"unknown return code {code}"
         login = code in LOGIN_3
     kind = LoginRefused if login else BrokerRefused
-    return kind(f"{where}: the broker refused the login: {words}{_quoted(text)}.", code=code)
+    return kind(f"{where}: the broker refused the login: {words}{_quoted(text)}", code=code)
 
 
 def disconnect_error(where: str, code: int, text: str = "") -> LinkError:
     """Make the error for a DISCONNECT from the broker (MQTT 5)."""
     kind = BrokerRefused if code >= REFUSED else LinkLost
-    return kind(f"{where}: the broker ended the connection: {reason(code)}{_quoted(text)}.", code=code)
+    return kind(f"{where}: the broker ended the connection: {reason(code)}{_quoted(text)}", code=code)
 
 
 def _quoted(text: str) -> str:
