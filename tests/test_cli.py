@@ -11,8 +11,7 @@ import msgspec
 import pytest
 
 from mqttbridge import cli
-from tests.brokers.mosquitto import free_port
-from tests.support.bridge import bridge, names, run, to
+from tests.support.bridge import NOBODY, bridge, names, run, to
 
 if TYPE_CHECKING:
     from tests.support.bridge import Command
@@ -194,7 +193,7 @@ async def test_run_on_a_damaged_journal_says_so(tmp_path: Path) -> None:
 
 
 async def test_run_on_the_state_directory_of_another_says_so_and_leaves_it_alone(tmp_path: Path) -> None:
-    async with bridge(tmp_path, connections={"acme": to(free_port())}) as daemon:
+    async with bridge(tmp_path, connections={"acme": to(NOBODY)}) as daemon:
         done = await run("run", "--config", str(daemon.path))
         assert code(done) == 1
         assert f"pid {daemon.pid}" in one_sentence(done)

@@ -15,7 +15,7 @@ import httpx
 from tests.brokers.fake import Fake
 from tests.brokers.mosquitto import free_port
 from tests.brokers.recorder import recorder
-from tests.support.bridge import bridge, edited, fcnts, to, uplink
+from tests.support.bridge import NOBODY, bridge, edited, fcnts, to, uplink
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,7 @@ async def test_a_broker_that_is_down_delays_no_other_and_gets_everything_in_orde
 
 
 async def test_a_full_journal_may_drop_the_oldest_and_accounts_for_them_over_a_crash(tmp_path: Path) -> None:
-    sections = {"journal": {"maxSize": "1MiB", "whenFull": "drop-oldest"}, "connections": {"acme": to(free_port())}}
+    sections = {"journal": {"maxSize": "1MiB", "whenFull": "drop-oldest"}, "connections": {"acme": to(NOBODY)}}
     async with bridge(tmp_path, **sections) as daemon:
         for start in range(0, 2000, 100):
             await daemon.accept("lrc", *(uplink(fcnt) for fcnt in range(start, start + 100)))
@@ -308,7 +308,7 @@ async def test_it_starts_and_stops_with_an_empty_configuration(tmp_path: Path) -
 
 
 async def test_health_names_what_is_wrong(tmp_path: Path, plain_mosquitto: Mosquitto) -> None:
-    sources = {"ns": {"transport": "mqtt", "hostName": f"127.0.0.1:{free_port()}", "protocol": "TCP", "topics": ["a"]}}
+    sources = {"ns": {"transport": "mqtt", "hostName": f"127.0.0.1:{NOBODY}", "protocol": "TCP", "topics": ["a"]}}
     connections = {"acme": to(plain_mosquitto), "off": {**to(1), "active": False}}
     async with bridge(tmp_path, sources=sources, connections=connections) as daemon:
         await daemon.until_said("source.failed")
@@ -322,7 +322,7 @@ async def test_health_names_what_is_wrong(tmp_path: Path, plain_mosquitto: Mosqu
 
 
 async def test_uplinks_of_a_connection_that_is_no_longer_configured_are_named_and_kept(tmp_path: Path) -> None:
-    async with bridge(tmp_path, connections={"acme": to(free_port())}) as daemon:
+    async with bridge(tmp_path, connections={"acme": to(NOBODY)}) as daemon:
         await daemon.accept("lrc", uplink(1), uplink(2))
         assert await daemon.stop() == 0
         daemon.write({"sources": {"lrc": {"transport": "http"}}})

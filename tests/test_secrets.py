@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mqttbridge.formats.token import sign
 from tests.brokers.certs import Certificates
 from tests.brokers.fake import fake_broker
-from tests.brokers.mosquitto import free_port
-from tests.support.bridge import bridge, names, run, uplink
+from tests.support.bridge import NOBODY, bridge, names, run, uplink
 from tests.support.inside import request, wire
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ PLANTED = {
 
 def config(broker: int, tls: int, keys: Certificates) -> str:
     """Give a configuration that holds all of them, in every way in which one may stand there."""
-    dead = free_port()
+    dead = NOBODY
     key = json.dumps(keys.client.key)
     return f"""
 http: {{listen: "127.0.0.1:0"}}
@@ -160,7 +159,7 @@ async def test_the_commands_show_no_secret(tmp_path: Path) -> None:
     path = directory / "mqttbridge.yaml"
     env = {"BROKER_USER": PLANTED["username"], "CREDENTIALS_DIRECTORY": str(directory / "credentials")}
     wanted = forms() + key_lines(keys)
-    good = config(free_port(), free_port(), keys)
+    good = config(NOBODY, NOBODY, keys)
     bad = {
         "good": good,
         "key of a wrong length": good.replace(PLANTED["as-key"], PLANTED["as-key"] + "0"),
@@ -175,6 +174,7 @@ async def test_the_commands_show_no_secret(tmp_path: Path) -> None:
     for name, text in bad.items():
         (directory / f"{name}.yaml").write_text(text)
         commands += [["check", "--config", str(directory / f"{name}.yaml")]]
+    commands += [["run", "--config", str(directory / f"{name}.yaml")] for name in ("broken key", "no yaml")]
     path.write_text(good)
     commands += [["send", "--config", str(path), "--source", source] for source in ("lrc", "ns")]
     commands += [["send", "--config", str(directory / "secret host.yaml"), "--source", "ns"]]

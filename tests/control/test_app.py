@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from tests.brokers.mosquitto import free_port
-from tests.support.bridge import to, uplink
+from tests.support.bridge import NOBODY, to, uplink
 from tests.support.inside import inside, request, wire
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest_asyncio.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Inside]:
-    connections = {"acme": to(free_port()), "off": {**to(1), "active": False}}
+    connections = {"acme": to(NOBODY), "off": {**to(1), "active": False}}
     async with inside(tmp_path, connections=connections) as daemon:
         yield daemon
 

@@ -14,8 +14,7 @@ import pytest_asyncio
 
 from mqttbridge.errors import JournalFailed
 from mqttbridge.sources import http
-from tests.brokers.mosquitto import free_port
-from tests.support.bridge import NDJSON, edited, to, until, uplink
+from tests.support.bridge import NDJSON, NOBODY, edited, to, until, uplink
 from tests.support.inside import inside, request, wire
 
 if TYPE_CHECKING:
@@ -35,9 +34,9 @@ async def here(tmp_path: Path) -> AsyncIterator[Inside]:
         "lrc": {"transport": "http"},
         "signed": {"transport": "http", "asKey": AS_KEY},
         "published": {"transport": "http", "asKey": PUBLISHED_KEY},
-        "ns": {"transport": "mqtt", "hostName": f"127.0.0.1:{free_port()}", "protocol": "TCP", "topics": ["a"]},
+        "ns": {"transport": "mqtt", "hostName": f"127.0.0.1:{NOBODY}", "protocol": "TCP", "topics": ["a"]},
     }
-    async with inside(tmp_path, sources=sources, connections={"acme": to(free_port())}) as daemon:
+    async with inside(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as daemon:
         yield daemon
 
 
@@ -270,7 +269,7 @@ async def test_a_missing_or_wrong_token_is_refused_and_gives_nothing_away(here: 
 
 
 async def test_a_full_journal_answers_503_with_retry_after_and_accepts_nothing(tmp_path: Path) -> None:
-    async with inside(tmp_path, journal={"maxSize": "1MiB"}, connections={"acme": to(free_port())}) as here:
+    async with inside(tmp_path, journal={"maxSize": "1MiB"}, connections={"acme": to(NOBODY)}) as here:
         batch = b"\n".join(uplink(number) for number in range(50))
         accepted = 0
         while (answer := await here.post("lrc", batch, headers=NDJSON)).status_code == 200:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mqttbridge.errors import JournalFull
 from mqttbridge.sources import mqtt
 from tests.brokers.fake import fake_broker
-from tests.brokers.mosquitto import free_port
 from tests.brokers.recorder import publish, recorder
-from tests.support.bridge import DEV_EUI, bridge, edited, fcnts, publish_lines, subscribed, to, until, uplink
+from tests.support.bridge import DEV_EUI, NOBODY, bridge, edited, fcnts, publish_lines, subscribed, to, until, uplink
 from tests.support.inside import Told, inside
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ async def test_the_broker_is_acknowledged_only_after_the_commit(
 ) -> None:
     monkeypatch.setattr(mqtt, "JOURNAL_RETRY", 0.02)
     sources = {"ns": subscribed(plain_mosquitto)}
-    async with inside(tmp_path, sources=sources, connections={"acme": to(free_port())}) as here:
+    async with inside(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as here:
         append, asked, full = here.journal.append, 0, True
 
         async def refusing(entries: list[Any]) -> None:
@@ -153,7 +152,7 @@ async def test_an_end_under_load_is_quick_and_loses_nothing(tmp_path: Path, plai
 
 async def test_the_broker_may_restart(tmp_path: Path, plain_mosquitto: Mosquitto) -> None:
     sources = {"ns": subscribed(plain_mosquitto)}
-    async with bridge(tmp_path, sources=sources, connections={"acme": to(free_port())}) as daemon:
+    async with bridge(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as daemon:
         await daemon.until_said("source.opened")
         await plain_mosquitto.restart()
         assert daemon.said("source.lost") or await daemon.until_said("source.lost")
@@ -171,7 +170,7 @@ async def test_what_is_no_uplink_is_acknowledged_counted_and_told_once_and_does_
 ) -> None:
     bad = [b"nonsense", b"{}", b'{"DevEUI_uplink": {}}', edited(uplink(1), Time="noon"), b"[" * 5000]
     sources = {"ns": subscribed(plain_mosquitto)}
-    async with bridge(tmp_path, sources=sources, connections={"acme": to(free_port())}) as daemon:
+    async with bridge(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as daemon:
         await daemon.until_said("source.opened")
         await publish_lines(plain_mosquitto, "ns/x/up", [*bad, uplink(2)])
         await daemon.until_account("acme", routed=1)
@@ -196,7 +195,7 @@ async def test_a_message_that_no_journal_could_hold_does_not_stand_in_the_way_of
 ) -> None:
     sections: dict[str, Any] = {
         "sources": {"ns": subscribed(plain_mosquitto)},
-        "connections": {"acme": to(free_port())},
+        "connections": {"acme": to(NOBODY)},
         "journal": {"maxSize": "1MiB"},
     }
     async with bridge(tmp_path, **sections) as daemon:
@@ -211,7 +210,7 @@ async def test_a_message_that_no_journal_could_hold_does_not_stand_in_the_way_of
 async def test_retained_messages_are_old_news(tmp_path: Path, plain_mosquitto: Mosquitto) -> None:
     await publish(plain_mosquitto, "ns/x/up", uplink(1), qos=1, args=["-r"])
     sources = {"ns": subscribed(plain_mosquitto)}
-    async with bridge(tmp_path, sources=sources, connections={"acme": to(free_port())}) as daemon:
+    async with bridge(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as daemon:
         await daemon.until_said("source.opened")
         await publish_lines(plain_mosquitto, "ns/x/up", [uplink(2)])
         await daemon.until_account("acme", routed=1)
@@ -246,7 +245,7 @@ async def test_reports_go_like_uplinks_but_not_to_a_connection_with_send_metadat
 
 async def test_messages_without_an_acknowledgement_are_taken_too(tmp_path: Path, plain_mosquitto: Mosquitto) -> None:
     sources = {"ns": subscribed(plain_mosquitto, "a/#", "b", mqttVersion="5")}
-    async with bridge(tmp_path, sources=sources, connections={"acme": to(free_port())}) as daemon:
+    async with bridge(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as daemon:
         await daemon.until_said("source.opened")
         await publish_lines(plain_mosquitto, "a/b/c", [uplink(1), uplink(2)], qos=0)
         await publish_lines(plain_mosquitto, "b", [uplink(3)], qos=2)
@@ -325,7 +324,7 @@ async def test_a_bug_costs_a_source_its_link_and_no_uplink(tmp_path: Path, monke
     async with fake_broker() as broker:
         sections: dict[str, Any] = {
             "sources": {"ns": subscribed(broker), "lrc": {"transport": "http"}},
-            "connections": {"acme": to(free_port())},
+            "connections": {"acme": to(NOBODY)},
         }
         async with inside(tmp_path, **sections) as here:
             source = here.daemon._sources["ns"]
