@@ -131,9 +131,8 @@ async def _simulate(url: str, count: int, view: View) -> None:
     fcnt = 0
     async with httpx.AsyncClient(trust_env=False) as network_server:
         while True:
-            for number, dev_eui in enumerate(dev_euis):
-                payload = f"{180 + (fcnt * 7 + number * 13) % 90:04x}{400 + (fcnt * 5 + number * 31) % 300:04x}"
-                body = sample.uplink(dev_eui, fcnt=fcnt, fport=1, payload_hex=payload, time_ms=clock.now())
+            for dev_eui in dev_euis:
+                body = sample.uplink(dev_eui, fcnt=fcnt, time_ms=clock.now())
                 try:
                     answer = await network_server.post(url, content=body, headers={"content-type": "application/json"})
                     view.accepted(answer.is_success)

@@ -51,6 +51,4 @@ class JournalWatch:
             dropped = counts.dropped - self._dropped.get(name, 0)
             if dropped and self._throttle.due((name, "uplink.dropped")) is not None:
                 self._dropped[name] = counts.dropped
-                log.error(
-                    "uplink.dropped", connection=name, count=dropped, reason="the journal is full (drop-oldest)"
-                )
+                log.error("uplink.dropped", connection=name, count=dropped, reason="the journal is full (drop-oldest)")
