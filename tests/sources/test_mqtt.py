@@ -7,7 +7,10 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest_asyncio
+
 from mqttbridge.errors import JournalFull
+from mqttbridge.mqtt.link import Received
 from mqttbridge.sources import mqtt
 from tests.brokers.fake import fake_broker
 from tests.brokers.recorder import publish, recorder
@@ -15,11 +18,12 @@ from tests.support.bridge import DEV_EUI, NOBODY, bridge, edited, fcnts, publish
 from tests.support.inside import Told, inside
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     import pytest
 
+    from mqttbridge.model import Uplink
     from tests.brokers.mosquitto import Mosquitto
 
 OUT = {"uplinkTopicPattern": "out/{DevEUI}"}
@@ -344,3 +348,98 @@ async def test_a_bug_costs_a_source_its_link_and_no_uplink(tmp_path: Path, monke
             assert told.events("exception") == ["source.crashed", "source.crashed"]
             await here.accept("lrc", uplink(2))
             await here.until_account("acme", routed=2)
+
+
+# -- the buffer ------------------------------------------------------------------------------------------------------
+
+
+class Link:
+    """Remembers what was asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def pause(self) -> None:
+        self.asked.append("pause")
+
+    def resume(self) -> None:
+        self.asked.append("resume")
+
+    def acknowledge(self, messages: list[Received]) -> None:
+        self.asked.append(f"acknowledge {len(messages)}")
+
+
+@pytest_asyncio.fixture
+async def buffer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[mqtt.MqttIntake, Link, list[int]]]:
+    """Give a source that is not connected, a link for it, and the sizes of the batches that it hands on."""
+    monkeypatch.setattr(mqtt, "jitter", lambda _last, _random: 600.0)
+    sources = {"ns": subscribed(Dead(), "ns")}
+    async with inside(tmp_path, sources=sources) as here:
+        source = here.daemon._sources["ns"]
+
+        async def failed() -> bool:
+            return source._failures == 1
+
+        await until(failed, "the first attempt's end")
+        batches: list[int] = []
+
+        async def accept(_source: str, uplinks: list[Uplink]) -> None:
+            batches.append(sum(len(one.body) for one in uplinks))
+
+        source._intake.accept = accept
+        source._link = link = Link()
+        yield source, link, batches
+
+
+class Dead:
+    """A broker that is not there."""
+
+    host = "127.0.0.1"
+    port = NOBODY
+
+
+def messages(count: int, size: int) -> list[Received]:
+    body = edited(uplink(1), note="x" * size)
+    return [Received("ns", body, 1, retain=False, mid=mid + 1) for mid in range(count)]
+
+
+async def _consumed(source: mqtt.MqttIntake) -> None:
+    async with asyncio.timeout(5):
+        await source._idle.wait()
+
+
+async def test_a_batch_is_bounded_in_bytes_so_that_it_fits_into_a_small_journal(
+    buffer: tuple[mqtt.MqttIntake, Link, list[int]],
+) -> None:
+    source, link, batches = buffer
+    source.received(messages(100, 20_000))
+    await _consumed(source)
+    assert len(batches) > 5
+    assert max(batches) <= mqtt.BATCH_BYTES
+    assert sum(int(line.split()[1]) for line in link.asked if "acknowledge" in line) == 100
+    source.received(messages(1, 300_000))
+    await _consumed(source)
+    assert batches[-1] > mqtt.BATCH_BYTES, "a large one goes alone"
+
+
+async def test_reading_pauses_while_much_waits_and_goes_on_afterwards(
+    buffer: tuple[mqtt.MqttIntake, Link, list[int]],
+) -> None:
+    source, link, _ = buffer
+    for batch in (messages(mqtt.PAUSE_AT, 10), messages(60, 300_000)):
+        link.asked.clear()
+        source.received(batch)
+        assert link.asked == ["pause"]
+        await _consumed(source)
+        assert link.asked[-1].startswith("acknowledge")
+        assert "resume" in link.asked
+
+
+async def test_a_source_that_ends_does_not_read_on(buffer: tuple[mqtt.MqttIntake, Link, list[int]]) -> None:
+    source, link, _ = buffer
+    source.received(messages(10, 10))
+    source.stop()
+    await _consumed(source)
+    assert link.asked == ["acknowledge 10"]
