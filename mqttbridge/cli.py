@@ -28,8 +28,6 @@ __all__ = ["main"]
 DEFAULT_CONFIG = "/etc/mqttbridge/mqttbridge.yaml"
 BUG = 70
 DAY = 24 * 3600 * 1000
-SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread that computes gives way to one that waits."""
 log = get_logger()
 redactor = Redactor()
 
@@ -167,9 +165,6 @@ def _run_async(function: Callable[..., Awaitable[Any]], *arguments: object, **na
             # A task group wraps what came out of it; one sentence a cause is what the operator needs.
             raise _first(group) from None
 
-    # The journal's threads ask for the interpreter once a batch. With the default of 5 ms, each asking would cost a
-    # busy loop's whole turn (measured: 12,000 uplinks/s through the journal become 26,000).
-    sys.setswitchinterval(SWITCH_INTERVAL)
     anyio.run(call, backend_options={"use_uvloop": True})
 
 

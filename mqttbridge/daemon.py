@@ -6,9 +6,12 @@ stored. Order of ending: the sources first, then the sessions with what is in fl
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import random
 import signal
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +49,12 @@ if TYPE_CHECKING:
 __all__ = ["Daemon", "run_daemon"]
 
 log = get_logger()
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that computes gives way to one that waits; Python's own is 0.005."""
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+"""Names of malloc.h (mallopt(3))."""
 
 
 class Daemon:
@@ -203,6 +212,7 @@ class Daemon:
 
 async def run_daemon(loaded: Loaded, *, environ: Mapping[str, str]) -> None:
     """Run until SIGTERM or SIGINT; a second signal ends at once. Raises `StartError`."""
+    _tune_process()
     daemon = Daemon(loaded, environ=environ)
     async with anyio.create_task_group() as group:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -220,3 +230,15 @@ async def _heed(signals: Any, daemon: Daemon) -> None:  # noqa: ANN401 (an async
         asked = True
         log.info("daemon.stopping", signal=signal.Signals(number).name)
         daemon.stop()
+
+
+def _tune_process() -> None:
+    """Make the interpreter and the C library fit a program of one busy loop and a few threads."""
+    # The journal's threads ask for the interpreter once a batch, and would wait 5 ms each time that the loop is busy.
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    # glibc learns to keep large buffers for ever. Fixed thresholds give them back: a backlog of 50,000 uplinks costs
+    # 20 MiB instead of 34. Elsewhere there is no mallopt, and nothing to do.
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 128 * 1024)
+        mallopt(M_TRIM_THRESHOLD, 256 * 1024)
