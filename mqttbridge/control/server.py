@@ -60,6 +60,7 @@ class HttpServer(uvicorn.Server):
                 ws="none",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 limit_concurrency=MAX_CONNECTIONS,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=LAST_REQUESTS,

@@ -6,6 +6,7 @@ customer's broker.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from mqttbridge.model import Entry
@@ -68,7 +69,7 @@ class Intake:
         self._metrics.accepted(source, len(uplinks))
         if uplinks:
             self.last_uplink[source] = uplinks[-1].received
-        for entry in entries:
+        for entry in entries if log.is_enabled_for(logging.DEBUG) else ():
             uplink = entry.uplink
             log.debug(
                 "uplink.accepted",

@@ -419,3 +419,8 @@ async def test_what_is_not_http_is_hung_up_on_and_does_not_flood_the_log(
         assert (await line.answer()).status == 404
     assert (await here.post("lrc", uplink(1))).status_code == 200
     assert caplog.records == []
+
+
+async def test_the_only_element_of_an_array_has_an_index_too(here: Inside) -> None:
+    answer = await here.post("lrc", b'[{"DevEUI_uplink": {"DevEUI": "1"}}]')
+    assert (answer.status_code, answer.json()["index"]) == (400, 0)
