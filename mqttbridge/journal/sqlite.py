@@ -116,7 +116,7 @@ class SqliteJournal:
             account = self._ledger.accounts.get(connection)
             if account is None or not account.counts.queued:
                 break
-            start = max(after, account.cursor)
+            start, upto = max(after, account.cursor), self._ledger.last_seq
             found = self._tail.read(account.routes, start, limit)
             if found is None:
                 routes = [route.id for route in account.routes if route.last > start]
@@ -124,13 +124,14 @@ class SqliteJournal:
                 self._check_open()
                 self._reader.submit(routes, start, limit, future)
                 found = await future
-            # Meanwhile drop-oldest may have taken some, and others may be on disk of which no report came yet.
+            # Meanwhile drop-oldest may have taken some. Others may have come, but perhaps not all of them are found: a
+            # route that was asked for shows its newest, and one that got its first since then was not asked for.
             account = self._ledger.accounts.get(connection, account)
-            wanted = [one for one in found if account.cursor < one.seq <= self._ledger.last_seq]
+            wanted = [one for one in found if account.cursor < one.seq <= upto]
             if wanted:
                 self._heads.setdefault(connection, Head()).note(wanted, fresh=start <= account.cursor)
                 return wanted
-            if not found or found[-1].seq > self._ledger.last_seq:
+            if self._ledger.last_seq == upto and (not found or found[-1].seq > upto):
                 break
         return []
 

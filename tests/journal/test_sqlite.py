@@ -51,6 +51,38 @@ async def test_declared_connections_have_an_account_and_keep_it(open_journal: Op
     assert journal.counts() == {"a": Counts(routed=1), "b": Counts(), "c": Counts(routed=1)}
 
 
+async def test_a_read_from_disk_passes_by_nothing_that_comes_meanwhile_on_another_route(
+    open_journal: OpenJournal,
+) -> None:
+    journal = await open_journal()
+    await journal.append(entries([1, 2], "a"))
+    await journal.close()
+    journal = await open_journal()
+    with journal._reader.lock:
+        reading = asyncio.ensure_future(journal.read("a", 0, 100))
+        await asyncio.sleep(0)
+        await journal.append(entries([3], "a", "b"))
+        await journal.append(entries([4], "a"))
+    found = await reading
+    await journal.settle("a", delivered(found))
+    assert fcnts(found) + await drain(journal, "a") == [1, 2, 3, 4]
+    assert journal.counts()["a"] == Counts(routed=4, delivered=4)
+
+
+async def test_a_read_whose_backlog_was_settled_meanwhile_gives_what_came_since(open_journal: OpenJournal) -> None:
+    journal = await open_journal()
+    await journal.append(entries([1, 2], "a"))
+    await journal.close()
+    journal = await open_journal()
+    backlog = await journal.read("a", 0, 100)
+    with journal._reader.lock:
+        reading = asyncio.ensure_future(journal.read("a", 0, 100))
+        await asyncio.sleep(0)
+        await journal.settle("a", delivered(backlog))
+        await journal.append(entries([3], "a", "b"))
+    assert fcnts(await reading) == [3]
+
+
 async def test_the_file_shrinks_again_after_a_backlog_has_drained(open_journal: OpenJournal, tmp_path: Path) -> None:
     journal = await open_journal()
     for number in range(20):
