@@ -44,7 +44,7 @@ class Change(msgspec.Struct):
 class Account:
     """One connection. Everything of it with `seq <= cursor` is settled."""
 
-    __slots__ = ("_counts", "cursor", "delivered", "dropped", "expired", "id", "parked", "routed", "routes")
+    __slots__ = ("cursor", "delivered", "dropped", "expired", "id", "parked", "routed", "routes")
 
     def __init__(self, ident: int, counts: Counts | None = None, cursor: int = 0) -> None:
         """Start with what was counted so far; `routed` comes from the routes."""
@@ -57,14 +57,16 @@ class Account:
         self.parked = counts.parked
         self.dropped = counts.dropped
         self.routes: list[Route] = []
-        self._counts: Counts | None = None
 
     @property
     def counts(self) -> Counts:
-        """The account as a value."""
-        if self._counts is None:
-            self._counts = Counts(self.routed, self.delivered, self.expired, self.parked, self.dropped)
-        return self._counts
+        """The account as a value. Never remembered: a scrape asks in a thread, and would leave an old one behind."""
+        return Counts(self.routed, self.delivered, self.expired, self.parked, self.dropped)
+
+    @property
+    def queued(self) -> int:
+        """Uplinks still to be delivered."""
+        return self.routed - self.done
 
     @property
     def done(self) -> int:
@@ -74,7 +76,6 @@ class Account:
     def appended(self, number: int) -> None:
         """Count what was routed here."""
         self.routed += number
-        self._counts = None
 
     def settled(self, settlement: Settlement) -> None:
         """Move the cursor and count."""
@@ -83,7 +84,6 @@ class Account:
         self.expired += settlement.expired
         self.parked += settlement.parked
         self.dropped += settlement.dropped
-        self._counts = None
 
 
 class Route:

@@ -1,7 +1,8 @@
 """What a journal is: the durable queue between the sources and the sessions.
 
 Any implementation passes `tests/journal/conformance.py`. All methods are called from the event loop's thread and
-never block it. The invariants, at every moment and after every crash:
+never block it; `counts` and `health`, which change nothing, may be called from others too. The invariants, at every
+moment and after every crash:
 
 1. `append` returns only after all its entries are on disk, or raises and stored none of them.
 2. For each connection, `read` gives its unsettled uplinks in the order in which they were accepted.

@@ -114,7 +114,7 @@ class SqliteJournal:
         """Give at most `limit` unsettled uplinks with `seq > after`, oldest first. Raises `JournalFailed`."""
         while limit > 0:
             account = self._ledger.accounts.get(connection)
-            if account is None or not account.counts.queued:
+            if account is None or not account.queued:
                 break
             start, upto = max(after, account.cursor), self._ledger.last_seq
             found = self._tail.read(account.routes, start, limit)
@@ -141,13 +141,14 @@ class SqliteJournal:
 
     def counts(self) -> Mapping[str, Counts]:
         """Give the account of each connection, configured or not, as committed."""
-        return {name: account.counts for name, account in self._ledger.accounts.items()}
+        # The list is made in one step: the loop may add accounts while a thread is counting.
+        return {name: account.counts for name, account in list(self._ledger.accounts.items())}
 
     def oldest(self, connection: str) -> int | None:
         """Give when the oldest queued uplink was received, or a little earlier; None if nothing is queued."""
         account = self._ledger.accounts.get(connection)
         head = self._heads.get(connection)
-        if account is None or head is None or not account.counts.queued:
+        if account is None or head is None or not account.queued:
             return None
         return head.received(account.cursor)
 
@@ -241,7 +242,7 @@ class SqliteJournal:
         for names, queued in report.queued.items():
             for name in names:
                 account = ledger.accounts.get(name)
-                if account is None or account.routed == account.done:
+                if account is None or not account.queued:
                     self._heads.setdefault(name, Head()).note(queued, fresh=True)
         if report.change is not None:
             ledger.apply(report.change)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from mqttbridge.journal import ledger as ledger_module
 from mqttbridge.journal.ledger import Change, Ledger, Settlement, count_dropped
 from mqttbridge.model import Counts
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def ledger() -> Ledger:
@@ -43,3 +49,18 @@ def test_dropped_counts_for_whoever_had_not_settled() -> None:
     count_dropped(made, [(1, 1), (2, 1), (3, 1)], moves)
     count_dropped(made, [(4, 1), (5, 2)], moves)
     assert moves == {"a": Settlement("a", 5, dropped=5), "b": Settlement("b", 5, dropped=2)}
+
+
+def test_a_thread_that_counts_while_an_uplink_comes_leaves_no_old_count_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    account = ledger().accounts["a"]
+
+    def interrupted(*numbers: int) -> Counts:
+        # A scrape counts in a thread; here the event loop gets its turn, and an uplink is stored.
+        monkeypatch.setattr(ledger_module, "Counts", Counts)
+        account.appended(1)
+        return Counts(*numbers)
+
+    monkeypatch.setattr(ledger_module, "Counts", interrupted)
+    assert account.counts == Counts(routed=6)
+    assert account.counts == Counts(routed=7)
+    assert account.queued == 7
