@@ -315,12 +315,11 @@ class Writer:
 
     def _limit_wal(self) -> None:
         """Cut the WAL if SQLite's own checkpoints did not get round to it."""
-        if self._store is None or not self._store.wal_exceeds(WAL_FACTOR):
-            return
         try:
-            with self._reader.lock:
-                self._store.checkpoint()
-        except sqlite3.Error as error:
+            if self._store is not None and self._store.wal_exceeds(WAL_FACTOR):
+                with self._reader.lock:
+                    self._store.checkpoint()
+        except (sqlite3.Error, OSError) as error:
             self._fail(error, [])
 
     def _rest(self) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from mqttbridge.errors import JournalFailed, JournalInUse, StartError
 from mqttbridge.journal import schema, writer
 from mqttbridge.journal.sqlite import SqliteJournal
+from mqttbridge.journal.store import Store
 from mqttbridge.model import Counts, Entry
 from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, until, uplink
 
@@ -91,6 +92,25 @@ IO_ERRORS = [
     disk_error("SQLITE_READONLY", "attempt to write a readonly database"),
     OSError(5, "Input/output error"),
 ]
+
+
+async def test_a_file_system_that_cannot_tell_the_size_of_the_wal_ends_nothing(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "wal_exceeds", _raise(OSError(5, "Input/output error")))
+        await journal.append(entries([1], "a"))
+        await until(lambda: "Input/output error" in journal.health().problem)
+    await asyncio.wait_for(journal.append(entries([2], "a")), 10)
+    await until(lambda: not journal.health().problem)
+    assert fcnts(await journal.read("a", 0, 10)) == [1, 2]
+
+
+def _raise(error: Exception) -> Callable[..., bool]:
+    def failing(*_: object) -> bool:
+        raise error
+
+    return failing
 
 
 @pytest.mark.parametrize("error", IO_ERRORS, ids=str)
