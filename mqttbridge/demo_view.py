@@ -1,4 +1,7 @@
-"""What the demo shows: a live table on a terminal, otherwise one line an uplink."""
+"""What the demo shows: a live table on a terminal, otherwise one line an uplink. For `demo` alone.
+
+What it shows is foreign, since whoever watches the demo's broker may publish there too. stdout is for uplinks alone.
+"""
 
 from __future__ import annotations
 

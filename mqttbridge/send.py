@@ -161,7 +161,7 @@ async def _publish(settings: MqttSource, dev_eui: str, bodies: Iterator[bytes]) 
     except LinkError as error:
         raise SendError(f"the source's broker: {error}") from error
     except TimeoutError as error:
-        raise SendError(f"source's broker {settings.host_name} did not answer in time") from error
+        raise SendError(f"the source's broker {settings.host_name} did not answer in time") from error
     finally:
         await link.close()
 

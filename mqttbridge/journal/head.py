@@ -1,4 +1,8 @@
-"""How old a connection's backlog is, from what was read and stored anyway. Pure."""
+"""How old a connection's backlog is, from what was read and stored anyway. Pure.
+
+Belongs to the event loop's half of the journal, which asks it for `oldest`. Bounded: it remembers a few stretches, so
+what it says may be a little too old, and never asks the disk.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What the event loop asks of the writer thread, and what it hears back. Data only."""
+"""What the event loop asks of the writer thread, and what it hears back. Data only.
+
+For `sqlite` (the loop's half) and `writer`. Each crosses once and is not touched any more by who sent it; the futures
+in it belong to the loop, and the writer never sets them.
+"""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ class AiomqttLink:
             self._end(LinkLost(f"{where}: the broker broke the MQTT protocol: it sent {error}"))
         except (OSError, WebSocketException) as error:
             self._end(self._translated(error))
-        except Exception as error:  # noqa: BLE001 - a library stumbled over what the broker sent: invariant 4
+        except Exception as error:  # noqa: BLE001 - a library stumbled over what the broker sent: invariant 2
             self._end(LinkLost(f"{where}: the broker sent what cannot be read ({type(error).__name__})"))
         self._send_queued()
         self._tell()

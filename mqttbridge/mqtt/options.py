@@ -1,4 +1,8 @@
-"""What a link needs to know, as one frozen struct, made from the settings. Pure."""
+"""What a link needs to know, as one frozen struct, made from the settings. Pure.
+
+Sessions and sources make theirs by `link_options`. Passwords and keys stay `Secret` in it: only the modules that use
+them reveal them.
+"""
 
 from __future__ import annotations
 

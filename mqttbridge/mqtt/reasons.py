@@ -1,4 +1,8 @@
-"""MQTT's reason codes in plain words, and what they mean for an uplink or a login. Pure."""
+"""MQTT's reason codes in plain words, and what they mean for an uplink or a login. Pure.
+
+For links (why the broker refused or hung up), sessions and sources (what an answer means). A code that is not known
+never counts as delivered if it is 0x80 or above.
+"""
 
 from __future__ import annotations
 

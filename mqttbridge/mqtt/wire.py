@@ -32,6 +32,7 @@ __all__ = ["TlsPipe", "Wire", "WireFull"]
 
 CHUNK = 64 * 1024
 DRAIN = 16
+"""Chunks that are read, and thrown away, at the end."""
 LIMIT = 64 * 1024 * 1024
 """Unsent bytes from which on a peer counts as one that does not read."""
 
@@ -189,9 +190,8 @@ class Wire:
             with suppress(OSError, WebSocketException):
                 if not self._unsent:
                     self._sock.send(self._farewell())
-                for _ in range(
-                    DRAIN
-                ):  # closing with unread bytes resets the connection, and the peer may see no goodbye
+                # Closing with unread bytes resets the connection, and the peer may see no goodbye.
+                for _ in range(DRAIN):
                     if not self._sock.recv(CHUNK):
                         break
         self.close()

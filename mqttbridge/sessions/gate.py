@@ -1,4 +1,8 @@
-"""At most so many connects a second, over all sessions: a restarted broker is not stormed, nor is our own loop."""
+"""At most so many connects a second, over all sessions: a restarted broker is not stormed, nor is our own loop.
+
+One gate for the daemon; every session asks it before each connect. It must never wait for a connect to end: a
+blackholed broker would hold up all others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""From a queued uplink to what its connection publishes, or to why it is not published: pure."""
+"""From a queued uplink to what its connection publishes, or to why it is not published: pure.
+
+Called by `delivery` for each uplink. It must never raise for what stands in a document: an uplink that cannot be
+published is parked, or all behind it would wait for ever.
+"""
 
 from __future__ import annotations
 
