@@ -56,6 +56,7 @@ class SqliteJournal:
         self._room = asyncio.Event()
         self._used = 0
         self._problem = ""
+        self._unreadable: dict[str, str] = {}
         self._closing: asyncio.Future[None] | None = None
         self._lock = -1
 
@@ -112,6 +113,16 @@ class SqliteJournal:
 
     async def read(self, connection: str, after: int, limit: int) -> list[Queued]:
         """Give at most `limit` unsettled uplinks with `seq > after`, oldest first. Raises `JournalFailed`."""
+        try:
+            found = await self._read(connection, after, limit)
+        except JournalFailed as error:
+            if self._closing is None:
+                self._unreadable[connection] = str(error)
+            raise
+        self._unreadable.pop(connection, None)
+        return found
+
+    async def _read(self, connection: str, after: int, limit: int) -> list[Queued]:
         while limit > 0:
             account = self._ledger.accounts.get(connection)
             if account is None or not account.queued:
@@ -154,7 +165,8 @@ class SqliteJournal:
 
     def health(self) -> JournalHealth:
         """Give the size, and what is wrong, if anything is."""
-        return JournalHealth(self._problem, self._used, self._options.max_size)
+        problem = next(filter(None, (self._problem, *self._unreadable.values())), "")
+        return JournalHealth(problem, self._used, self._options.max_size)
 
     async def close(self) -> None:
         """Finish what was asked for, write all back, and let go of the files. May be called twice."""

@@ -94,6 +94,23 @@ IO_ERRORS = [
 ]
 
 
+async def test_a_backlog_that_cannot_be_read_is_shown_in_health_until_it_can(tmp_path: Path, disk: Disk) -> None:
+    options = {"max_size": 64 * MIB, "when_full": "block", "clock": FixedClock(), "connect": disk.connect}
+    journal = await SqliteJournal.open(tmp_path, **options)
+    await journal.append([*entries([1], "a"), *entries([2], "b")])
+    await journal.close()
+    journal = await SqliteJournal.open(tmp_path, **options)
+    disk.before["WITH RECURSIVE"] = [disk_error("SQLITE_CORRUPT", "database disk image is malformed")]
+    with pytest.raises(JournalFailed):
+        await journal.read("a", 0, 10)
+    assert "cannot be read: database disk image is malformed" in journal.health().problem
+    assert fcnts(await journal.read("b", 0, 10)) == [2]
+    assert journal.health().problem, "what another connection can read says nothing about this one"
+    assert fcnts(await journal.read("a", 0, 10)) == [1]
+    assert journal.health().problem == ""
+    await journal.close()
+
+
 async def test_a_file_system_that_cannot_tell_the_size_of_the_wal_ends_nothing(
     journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
