@@ -8,6 +8,7 @@ at any moment; the work then ends unheard.
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections import deque
 from contextlib import suppress
@@ -43,7 +44,10 @@ class Offload:
         self._threads = 0
 
     async def run(self, key: Hashable, function: Callable[[], T]) -> T:
-        """Give what `function` gives or raises; who asks for the same key meanwhile gets the same."""
+        """Give what `function` gives or raises; who asks for the same key meanwhile gets the same.
+
+        Raises `OSError` if it needs a thread and the system gives none.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
@@ -57,8 +61,22 @@ class Offload:
                 start = False
             work.waiters.append((loop, future))
         if start:
-            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+            except RuntimeError:
+                self._give_up()
         return await future
+
+    def _give_up(self) -> None:
+        """Take back a thread that could not be started; what no other thread will do has failed."""
+        with self._lock:
+            self._threads -= 1
+            left = [] if self._threads else list(self._queue)
+            for work in left:
+                del self._work[work.key]
+                self._queue.popleft()
+        for work in left:
+            _answer(work, None, OSError(errno.EAGAIN, "no thread can be started"))
 
     def _serve(self) -> None:
         """Work until there is none left: the body of a thread."""
@@ -79,9 +97,14 @@ class Offload:
                 error = caught
             with self._lock:
                 del self._work[work.key]
-            for loop, future in work.waiters:
-                with suppress(RuntimeError):  # that loop is closed: nobody waits any more
-                    loop.call_soon_threadsafe(_resolve, future, result, error)
+            _answer(work, result, error)
+
+
+def _answer(work: _Work, result: Any, error: BaseException | None) -> None:  # noqa: ANN401
+    """Tell everybody who waits for it how it ended."""
+    for loop, future in work.waiters:
+        with suppress(RuntimeError):  # that loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, future, result, error)
 
 
 def _resolve(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:  # noqa: ANN401

@@ -86,6 +86,8 @@ async def context_for(options: LinkOptions) -> ssl.SSLContext:
             context = await _builders.run(digest, lambda: build(*inputs))
     except ValueError as error:
         raise TlsFailed(f"{options.where}: {error}") from None
+    except OSError as error:
+        raise TlsFailed(f"{options.where}: the certificates cannot be loaded: {error.strerror}") from None
     _contexts[digest] = context  # now the youngest
     while len(_contexts) > SHARED:
         _contexts.pop(next(iter(_contexts)))

@@ -78,3 +78,19 @@ def test_a_loop_that_is_closed_meanwhile_does_no_harm() -> None:
     asyncio.run(leave())
     gate.set()
     assert asyncio.run(offload.run("another", lambda: 7)) == 7
+
+
+async def test_a_thread_that_cannot_be_started_fails_this_work_and_not_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offload = Offload(1, "test")
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        asked = [offload.run("a", lambda: 1), offload.run("a", lambda: 2), offload.run("b", lambda: 3)]
+        answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+    assert all(isinstance(answer, OSError) for answer in answers)
+    assert await asyncio.wait_for(offload.run("a", lambda: 4), 5) == 4
