@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mqttbridge.errors import JournalError, LinkError, LinkTimeout
 from mqttbridge.model import Outcome, Queued, Settled
@@ -226,7 +226,7 @@ class Delivery:
 
     def _skip(self, queued: Queued, end: Settled, *, sent: bool = False) -> None:
         self._window.skip(end, sent=sent)
-        self._told_end(queued, end)
+        self._tell_end(queued, end)
         self._answers.set()
 
     def _convict(self, queued: Queued) -> None:
@@ -305,7 +305,7 @@ class Delivery:
         sentence = f"the broker refuses topic {publish.topic}: {why}"
         end = Settled(queued.seq, Outcome.PARKED, sentence)
         self._end(end)
-        self._told_end(queued, end)
+        self._tell_end(queued, end, publish.topic)
 
     def _put_off(self, queued: Queued, publish: Publish, code: int, *, counted: bool) -> None:
         """Hold for a while what the broker did not want now. An error that it repeats parks the uplink."""
@@ -317,14 +317,8 @@ class Delivery:
             self._repeats[queued.seq] = repeats
         self._held.append(queued.seq)
         self._news.set()
-        if (left_out := self._throttle.due((self._connection, "throttled", code))) is not None:
-            log.warning(
-                "connection.throttled",
-                connection=self._connection,
-                reason=reason(code),
-                retry_in=self._hold,
-                left_out=left_out,
-            )
+        fields = {"connection": self._connection, "reason": reason(code), "retry_in": self._hold}
+        self._throttle.tell("warning", "connection.throttled", (self._connection, code), burst=1, **fields)
 
     # -- the log -------------------------------------------------------------------------------------------------
 
@@ -337,19 +331,17 @@ class Delivery:
     def _tell(self, tell: Callable[..., None], event: str, uplink: Uplink, topic: str) -> None:
         tell(event, connection=self._connection, dev_eui=uplink.dev_eui, fcnt=uplink.fcnt, topic=topic)
 
-    def _told_end(self, queued: Queued, end: Settled) -> None:
-        name = "uplink.expired" if end.outcome is Outcome.EXPIRED else "uplink.parked"
-        left_out = self._throttle.due((self._connection, name))
-        tell = log.debug if left_out is None and not self._debug else log.warning
+    def _tell_end(self, queued: Queued, end: Settled, topic: str | None = None) -> None:
+        """Tell of an uplink that is not delivered; `topic`: where it has one."""
         uplink = queued.uplink
-        tell(
-            name,
-            connection=self._connection,
-            dev_eui=uplink.dev_eui,
-            fcnt=uplink.fcnt,
-            reason=end.reason,
-            left_out=left_out or 0,
-        )
+        fields: dict[str, Any] = {"connection": self._connection, "dev_eui": uplink.dev_eui, "fcnt": uplink.fcnt}
+        if topic is not None:
+            fields["topic"] = topic
+        name = "uplink.expired" if end.outcome is Outcome.EXPIRED else "uplink.parked"
+        if self._debug:
+            log.warning(name, reason=end.reason, **fields)
+        else:
+            self._throttle.tell("warning", name, self._connection, reason=end.reason, **fields)
 
     # -- the action timeout --------------------------------------------------------------------------------------
 

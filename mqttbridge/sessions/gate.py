@@ -1,7 +1,6 @@
-"""At most so many connects a second, over all sessions: a restarted broker is not stormed, nor is our own loop.
+"""At most so many connects a second to one broker, over all sessions: a restarted broker is not stormed.
 
-One gate for the daemon; every session asks it before each connect. It must never wait for a connect to end: a
-blackholed broker would hold up all others.
+Other brokers are not waited for, however many of them are dead. Used by the sessions, right before they dial.
 """
 
 from __future__ import annotations
@@ -29,16 +28,17 @@ class ConnectGate:
         per_second: float = CONNECTS_PER_SECOND,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        """Space the starts by `1 / per_second` seconds."""
+        """Space the starts to one broker by `1 / per_second` seconds."""
         self._clock = clock
         self._sleep = sleep
         self._spacing = 1 / per_second
-        self._next = 0.0
+        self._next: dict[tuple[str, int], float] = {}
+        """The next free moment of each broker; as many as the configuration names."""
 
-    async def turn(self) -> None:
-        """Wait for one's moment."""
+    async def turn(self, broker: tuple[str, int]) -> None:
+        """Wait for one's moment at this broker (host and port)."""
         now = self._clock.monotonic()
-        mine = max(now, self._next)
-        self._next = mine + self._spacing
+        mine = max(now, self._next.get(broker, now))
+        self._next[broker] = mine + self._spacing
         if mine > now:
             await self._sleep(mine - now)

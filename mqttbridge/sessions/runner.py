@@ -180,7 +180,7 @@ class BrokerSession:
         return machine.Failed(self._now(), self._random(), reason, refused)
 
     async def _dial(self) -> machine.Event:
-        await self._gate.turn()
+        await self._gate.turn((self._options.host, self._options.port))
         attempt = self._machine.attempts + 1
         log.debug("connection.opening", connection=self.connection, address=self._options.where, attempt=attempt)
         self._dead = asyncio.get_running_loop().create_future()

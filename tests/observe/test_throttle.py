@@ -1,14 +1,17 @@
-"""News that repeats is told once a minute, with a count."""
+"""News that repeats is told in full for a while, then by number; nothing is left untold at the end."""
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
+import anyio
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mqttbridge.observe import throttle
 from mqttbridge.observe.throttle import Throttle
+from tests.support.inside import Told
 
 
 class Hands:
@@ -24,58 +27,81 @@ class Hands:
         return self.time
 
 
-def test_the_first_is_told_and_the_next_minute_left_out() -> None:
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Told:
+    told = Told()
+    monkeypatch.setattr(throttle, "log", told)
+    return told
+
+
+def warnings(log: Told) -> list[tuple[Any, int]]:
+    """Give what was told above DEBUG: the number of the news, and how many were left out."""
+    return [(fields["number"], fields.get("left_out", 0)) for level, _, fields in log.lines if level == "warning"]
+
+
+def test_the_first_of_a_minute_are_told_and_the_others_by_number_when_it_is_over(log: Told) -> None:
     hands = Hands()
-    told = Throttle(hands)
-    assert told.due("acme") == 0
-    for second in range(1, 60):
-        hands.time = float(second)
-        assert told.due("acme") is None
+    told = Throttle(hands, burst=3)
+    for number in range(10):
+        told.tell("warning", "uplink.parked", "acme", number=number)
+    hands.time = 59.0
+    told.look()
+    assert warnings(log) == [(0, 0), (1, 0), (2, 0)]
     hands.time = 60.0
-    assert told.due("acme") == 59
-    assert told.due("acme") is None
-    hands.time = 120.0
-    assert told.due("acme") == 1
+    told.look()
+    told.look()
+    assert warnings(log) == [(0, 0), (1, 0), (2, 0), (9, 7)]
+    assert sum(level == "debug" for level, _, _ in log.lines) == 7
 
 
-def test_each_key_has_its_own_minute() -> None:
-    told = Throttle(Hands())
-    assert told.due(("acme", "uplink.parked")) == 0
-    assert told.due(("acme", "uplink.expired")) == 0
-    assert told.due(("other", "uplink.parked")) == 0
-    assert told.due(("acme", "uplink.parked")) is None
-
-
-def test_memory_is_bounded_however_many_keys_there_are() -> None:
-    told = Throttle(Hands())
-    for number in range(3 * throttle.MAX_KEYS):
-        assert told.due(number) == 0
-    assert len(told._seen) == throttle.MAX_KEYS
-    assert sys.getsizeof(told._seen) < 4 * 1024 * 1024
-
-
-def test_who_was_told_longest_ago_is_forgotten_first() -> None:
+def test_news_after_the_minute_begin_a_new_one_behind_what_was_left_out(log: Told) -> None:
     hands = Hands()
-    told = Throttle(hands)
-    told.due("old")
-    hands.time = 100.0
-    for number in range(throttle.MAX_KEYS - 1):
-        told.due(number)
-    assert told.due("old") == 0, "told again: the youngest now"
-    told.due("one more")
-    assert told.due("old") is None
+    told = Throttle(hands, burst=1)
+    for number in range(3):
+        told.tell("warning", "uplink.parked", "acme", number=number)
+    hands.time = 61.0
+    told.tell("warning", "uplink.parked", "acme", number=3)
+    assert warnings(log) == [(0, 0), (2, 2), (3, 0)]
 
 
-@given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 200)), max_size=80))
-def test_nothing_is_lost_from_the_count(steps: list[tuple[str, float]]) -> None:
-    hands = Hands()
-    told = Throttle(hands)
-    silent = {"a": 0, "b": 0}
-    for key, later in steps:
-        hands.time += later
-        due = told.due(key)
-        if due is None:
-            silent[key] += 1
-        else:
-            assert due == silent[key]
-            silent[key] = 0
+def test_each_event_and_key_has_its_own_minute(log: Told) -> None:
+    told = Throttle(Hands(), burst=1)
+    for event, key in (("uplink.parked", "acme"), ("uplink.expired", "acme"), ("uplink.parked", "other")):
+        for number in range(2):
+            told.tell("warning", event, key, number=number)
+    assert warnings(log) == [(0, 0)] * 3
+
+
+@pytest.mark.asyncio
+async def test_when_it_is_cancelled_it_tells_what_was_left_out(log: Told) -> None:
+    told = Throttle(Hands(), burst=1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(told.run)
+        for number in range(5):
+            told.tell("warning", "uplink.parked", "acme", number=number)
+        group.cancel_scope.cancel()
+    assert warnings(log) == [(0, 0), (4, 4)]
+
+
+def test_memory_is_bounded_however_many_keys_there_are(log: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "MAX_KEYS", 100)
+    told = Throttle(Hands(), burst=1)
+    for key in range(1000):
+        told.tell("warning", "uplink.parked", key, number=0)
+    assert len(told._minutes) == 100
+    assert len(warnings(log)) == 1000
+
+
+@given(moves=st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 50)), max_size=80), burst=st.integers(1, 5))
+def test_told_and_left_out_are_all(moves: list[tuple[str, float]], burst: int) -> None:
+    hands, log = Hands(), Told()
+    told = Throttle(hands, burst=burst)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(throttle, "log", log)
+        for number, (key, later) in enumerate(moves):
+            hands.time += later
+            told.tell("warning", "uplink.parked", key, number=number)
+            told.look()
+        told.end()
+    found = warnings(log)
+    assert sum(left_out or 1 for _, left_out in found) == len(moves)
