@@ -35,7 +35,7 @@ config_option = click.option(
     "--config",
     "config",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     envvar="MQTTBRIDGE_CONFIG",
     default=DEFAULT_CONFIG,
     show_default=True,
@@ -43,7 +43,7 @@ config_option = click.option(
 )
 log_level_option = click.option(
     "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     envvar="MQTTBRIDGE_LOG_LEVEL",
     default="info",
     show_default=True,
@@ -77,12 +77,16 @@ def run(config: Path, log_level: str) -> None:
 @config_option
 def check(config: Path) -> None:
     """Check the configuration: exit 0, or 1 with every error on stderr."""
+    from mqttbridge.settings.advice import advice
+
     loaded = _load(config)
     for warning in loaded.warnings:
         click.echo(warning, err=True)
     if loaded.warnings:
         sys.exit(1)
     settings = loaded.settings
+    for sentence in advice(settings):
+        click.echo(f"{config}: note: {sentence}")
     parts = [
         ("connection", len(settings.connections)),
         ("source", len(settings.sources)),
@@ -161,9 +165,12 @@ def _run_async(function: Callable[..., Awaitable[Any]], *arguments: object, **na
     async def call() -> None:
         try:
             await function(*arguments, **named)
-        except* MqttBridgeError as group:
+        except BaseExceptionGroup as group:
             # A task group wraps what came out of it; one sentence a cause is what the operator needs.
-            raise _first(group) from None
+            ours, others = group.split(MqttBridgeError)
+            if ours is None or others is not None:
+                raise
+            raise _first(ours) from None
 
     anyio.run(call, backend_options={"use_uvloop": True})
 

@@ -32,6 +32,7 @@ from mqttbridge.routing import Router
 from mqttbridge.sessions.gate import ConnectGate
 from mqttbridge.sessions.machine import State
 from mqttbridge.sessions.runner import BrokerSession
+from mqttbridge.settings.advice import advice
 from mqttbridge.settings.schema import HttpSource, MqttSource
 from mqttbridge.sources.http import HttpIntake
 from mqttbridge.sources.intake import Intake
@@ -106,6 +107,7 @@ class Daemon:
             if self._watchdog is not None:
                 heartbeat.start_soon(self._feed_watchdog, self._watchdog)
             heartbeat.start_soon(JournalWatch(journal, self._throttle).run)
+            heartbeat.start_soon(self._throttle.run)
             async with anyio.create_task_group() as sessions:
                 for session in self._sessions.values():
                     sessions.start_soon(session.run)
@@ -166,9 +168,9 @@ class Daemon:
     def _started(self, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
         self.address = (host, port)
-        for warning in self._loaded.warnings:
+        for warning in (*self._loaded.warnings, *advice(self._settings)):
             log.warning("config.warning", reason=warning)
-        log.info("http.listening", address=f"{host}:{port}")
+        log.info("http.listening", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         log.info(
             "daemon.started",
             version=__version__,
@@ -214,6 +216,8 @@ async def run_daemon(loaded: Loaded, *, environ: Mapping[str, str]) -> None:
     """Run until SIGTERM or SIGINT; a second signal ends at once. Raises `StartError`."""
     _tune_process()
     daemon = Daemon(loaded, environ=environ)
+    # A hangup asks other daemons to read their configuration again. This one does not, and must not die of it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     async with anyio.create_task_group() as group:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             group.start_soon(_heed, signals, daemon)

@@ -20,7 +20,7 @@ from tests.support.bridge import JSON, ROOT, Command, command, names, uplink
 if TYPE_CHECKING:
     from pathlib import Path
 
-LINE = re.compile(r"mqtt/things/[0-9A-F]{16}/uplink FCntUp=\d+ FPort=1 payload_hex=[0-9a-f]{8} ")
+LINE = re.compile(r"mqtt/things/[0-9A-F]{16}/uplink FCntUp=\d+ FPort=1 payload_hex=[0-9a-f]{6} ")
 
 
 def where(demo: Command) -> tuple[str, int]:

@@ -16,8 +16,8 @@ from tests.observe.events_page import PAGE, page
 PACKAGE = Path(__file__).parents[2] / "mqttbridge"
 LEVELS = ("debug", "info", "warning", "error", "critical")
 NAME = re.compile(r"[a-z]+(\.[a-z_]+)+")
-PYTHON_ONLY = {"exc_info"}
-"""Arguments that turn into other fields."""
+PYTHON_ONLY = {"exc_info", "burst"}
+"""Arguments that turn into other fields, or are the throttle's own."""
 UNIVERSAL = {"error", "exception"}
 
 

@@ -108,7 +108,7 @@ def test_the_example_of_credentials_is_taken(analyze: str, installed: Path) -> N
         ("StateDirectory", "mqttbridge"),
         ("StateDirectoryMode", "0700"),
         ("Restart", "on-failure"),
-        ("TimeoutStopSec", "15"),
+        ("TimeoutStopSec", "30"),
         ("LimitCORE", "0"),
         ("ExecStart", f"{PROGRAM} run --config /etc/mqttbridge/mqttbridge.yaml"),
     ],
