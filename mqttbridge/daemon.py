@@ -29,6 +29,7 @@ from mqttbridge.observe.metrics import Metrics
 from mqttbridge.observe.notify import Notifier, watchdog_interval
 from mqttbridge.observe.throttle import Throttle
 from mqttbridge.routing import Router
+from mqttbridge.sessions.expiry import Expiry
 from mqttbridge.sessions.gate import ConnectGate
 from mqttbridge.sessions.machine import State
 from mqttbridge.sessions.runner import BrokerSession
@@ -108,6 +109,7 @@ class Daemon:
                 heartbeat.start_soon(self._feed_watchdog, self._watchdog)
             heartbeat.start_soon(JournalWatch(journal, self._throttle).run)
             heartbeat.start_soon(self._throttle.run)
+            heartbeat.start_soon(self._expiry(journal).run)
             async with anyio.create_task_group() as sessions:
                 for session in self._sessions.values():
                     sessions.start_soon(session.run)
@@ -125,6 +127,16 @@ class Daemon:
                 for session in self._sessions.values():
                     session.stop()
             heartbeat.cancel_scope.cancel()
+
+    def _expiry(self, journal: SqliteJournal) -> Expiry:
+        connections = self._settings.connections
+        validity = {name: each.configuration.uplink_time_validity for name, each in connections.items()}
+
+        def is_open(name: str) -> bool:
+            session = self._sessions.get(name)
+            return session is not None and session.status().state is State.OPENED
+
+        return Expiry(journal, validity, is_open, clock=self._clock)
 
     async def _feed_watchdog(self, interval: float) -> None:
         while True:

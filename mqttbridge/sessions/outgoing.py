@@ -20,11 +20,15 @@ from mqttbridge.topics import Pattern, compile_pattern
 if TYPE_CHECKING:
     from mqttbridge.settings.schema import Configuration
 
-__all__ = ["Outgoing", "outgoing", "prepare"]
+__all__ = ["Outgoing", "expired", "outgoing", "prepare"]
 
 PUBLISH_OVERHEAD = 6
 """Bytes of a PUBLISH besides topic, payload and remaining length: first byte, topic length, packet identifier, and
 the length of its properties (MQTT 5, section 3.3). Only brokers of MQTT 5 state a limit."""
+
+
+UNITS = ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1000, "s"))
+"""Milliseconds."""
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -52,8 +56,8 @@ def prepare(queued: Queued, out: Outgoing, *, now: int, maximum_packet: int) -> 
     `now`: wall time in ms. `maximum_packet`: bytes, MQTT 5 section 3.2.2.3.6.
     """
     uplink = queued.uplink
-    if now - uplink.time > out.validity:
-        return Settled(queued.seq, Outcome.EXPIRED, "older than uplinkTimeValidity")
+    if (end := expired(queued, out.validity, now=now)) is not None:
+        return end
 
     def document() -> dict[str, Any]:
         return msgspec.json.decode(uplink.body, type=dict[str, Any])
@@ -68,6 +72,26 @@ def prepare(queued: Queued, out: Outgoing, *, now: int, maximum_packet: int) -> 
         reason = f"{size} bytes, but the broker takes packets of at most {maximum_packet} bytes"
         return Settled(queued.seq, Outcome.PARKED, reason)
     return Publish(queued.seq, topic, payload)
+
+
+def expired(queued: Queued, validity: int, *, now: int) -> Settled | None:
+    """Give the end of an uplink whose `Time` lies more than `validity` ms back; None: it is still good."""
+    age = now - queued.uplink.time
+    if age <= validity:
+        return None
+    return Settled(
+        queued.seq, Outcome.EXPIRED, f"its Time is {_span(age)} old, uplinkTimeValidity is {_span(validity)}"
+    )
+
+
+def _span(milliseconds: int) -> str:
+    """Write a time span in the largest unit that it fills twice."""
+    for size, unit in UNITS:
+        if milliseconds >= 2 * size:
+            return (
+                f"{milliseconds / size:.3g} {unit}" if milliseconds < 100 * size else f"{milliseconds // size} {unit}"
+            )
+    return f"{milliseconds} ms"
 
 
 def _packet_size(topic: str, payload: bytes) -> int:
