@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import random
 import signal
@@ -22,7 +23,7 @@ from mqttbridge.clock import SystemClock
 from mqttbridge.control.app import App
 from mqttbridge.control.journal_watch import JournalWatch
 from mqttbridge.control.server import HttpServer, bind
-from mqttbridge.control.view import Health
+from mqttbridge.control.view import Health, NotOpen
 from mqttbridge.journal.sqlite import SqliteJournal
 from mqttbridge.observe.log import get_logger
 from mqttbridge.observe.metrics import Metrics
@@ -46,14 +47,19 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from mqttbridge.clock import Clock
+    from mqttbridge.model import Counts
     from mqttbridge.settings.loader import Loaded
 
 __all__ = ["Daemon", "run_daemon"]
 
 log = get_logger()
 
+MAX_NAMED = 100
+"""Connections that health names."""
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes gives way to one that waits; Python's own is 0.005."""
+STATUS_EVERY = 5.0
+"""Seconds."""
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 """Names of malloc.h (mallopt(3))."""
@@ -109,6 +115,8 @@ class Daemon:
                 heartbeat.start_soon(self._feed_watchdog, self._watchdog)
             heartbeat.start_soon(JournalWatch(journal, self._throttle).run)
             heartbeat.start_soon(self._throttle.run)
+            if self._notifier.active:
+                heartbeat.start_soon(self._show_status)
             heartbeat.start_soon(self._expiry(journal).run)
             async with anyio.create_task_group() as sessions:
                 for session in self._sessions.values():
@@ -142,6 +150,14 @@ class Daemon:
         while True:
             self._notifier.watchdog()
             await anyio.sleep(interval)
+
+    async def _show_status(self) -> None:
+        """Keep the line in `systemctl status` true."""
+        while True:
+            states = Counter(self._states().values())
+            queued = sum(counts.queued for counts in self._counts().values())
+            self._notifier.status(f"{states[State.OPENED]} of {len(self._sessions)} connections open, {queued} queued")
+            await anyio.sleep(STATUS_EVERY)
 
     # -- building ------------------------------------------------------------------------------------------------
 
@@ -202,7 +218,15 @@ class Daemon:
         for name, source in self._sources.items():
             if not (status := source.status()).open:
                 reasons.append(f"source {name}: {status.why}")
-        return Health(tuple(reasons), Counter(self._states().values()))
+        return Health(tuple(reasons), Counter(self._states().values()), self._not_open())
+
+    def _not_open(self) -> tuple[NotOpen, ...]:
+        """Name the connections that are not open, those first that should be."""
+        statuses = ((name, session.status()) for name, session in self._sessions.items())
+        found = (NotOpen(name, str(now.state), now.why) for name, now in statuses if now.state is not State.OPENED)
+        idle = (name for name in self._settings.connections if name not in self._sessions)
+        inactive = (NotOpen(name, str(State.DEACTIVATED), "active is false") for name in idle)
+        return tuple(itertools.islice(itertools.chain(found, inactive), MAX_NAMED))
 
     def metrics(self) -> tuple[bytes, str]:
         """Give the Prometheus text and its content type."""
@@ -215,7 +239,7 @@ class Daemon:
             for name in self._settings.connections
         }
 
-    def _counts(self) -> Mapping[str, Any]:
+    def _counts(self) -> Mapping[str, Counts]:
         return self._journal.counts() if self._journal is not None else {}
 
     def _journal_health(self) -> Any:  # noqa: ANN401 (metrics has a protocol of its own for it)

@@ -258,6 +258,7 @@ async def test_systemd_hears_that_it_is_ready_alive_and_stopping(tmp_path: Path)
         async with bridge(tmp_path, env=env) as daemon:
             await until_heard("READY=1")
             await until_heard("WATCHDOG=1")
+            await until_heard("STATUS=0 of 0 connections open, 0 queued")
             assert await daemon.stop() == 0
             await until_heard("STOPPING=1")
 

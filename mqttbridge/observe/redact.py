@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mqttbridge.settings.secret import MASK, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
+    from collections.abc import Iterator
 
 __all__ = ["MASK", "Redactor", "describe"]
 
@@ -151,11 +151,6 @@ class Redactor:
             text = text.encode("utf-8", "backslashreplace").decode()
         text = self.text(text)
         return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
-
-    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Be a processor of structlog: the event, as plain data without a secret."""
-        plain: dict[str, Any] = self.plain(event)
-        return plain
 
 
 def describe(error: BaseException) -> str:
