@@ -25,6 +25,7 @@ PROTOCOLS = {
 }
 LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)").fullmatch
 NUMERIC = re.compile(r"[0-9.]+").fullmatch
+DIGITS = re.compile(r"[0-9]+").fullmatch
 PORT = re.compile(r"[0-9]{1,5}").fullmatch
 MAX_HOST = 253
 MAX_PORT = 65535
@@ -39,6 +40,8 @@ def broker(text: str, protocol: str) -> tuple[str, int]:
         raise ValueError("must not hold a user name or password; these are properties of their own")
     if "/" in text:
         raise ValueError("must be host or host:port, without a path; the path of a WebSocket is webSocketPath")
+    if DIGITS(text):
+        raise ValueError("must be host or host:port, such as broker.example.com:8883, not a number alone")
     host, port = _split(text, "broker.example.com:8883")
     return host, DEFAULT_PORTS[protocol] if port is None else _port(port, 1)
 
@@ -49,6 +52,8 @@ def listener(text: str) -> tuple[str, int]:
         raise ValueError("must be address:port, such as 127.0.0.1:8080, and nothing else")
     if text.startswith(":") and PORT(text[1:]):
         raise ValueError(f'names no address; write 0.0.0.0{text} or "[::]{text}" to listen on all of them')
+    if DIGITS(text):
+        raise ValueError("must be address:port, such as 127.0.0.1:8080, not a number alone")
     host, port = _split(text, "127.0.0.1:8080")
     if port is None:
         raise ValueError("names no port; write address:port, such as 127.0.0.1:8080")

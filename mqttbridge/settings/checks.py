@@ -16,7 +16,7 @@ from mqttbridge.settings import address
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CHECKS", "IDENTITY", "IDENTITY_PATTERN", "IDENTITY_RULE"]
+__all__ = ["CHECKS", "CONTROL", "IDENTITY", "IDENTITY_PATTERN", "IDENTITY_RULE"]
 
 IDENTITY_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$"
 IDENTITY = re.compile(IDENTITY_PATTERN).fullmatch

@@ -6,6 +6,7 @@ recursion follows the schema, never the file, so its depth is fixed.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec.inspect as types
@@ -31,6 +32,8 @@ FAILED: Final = object()
 """Instead of a value: the problem has been recorded."""
 
 LATER_FORMATS = frozenset({"chirpstack", "tts"})
+NO_BLANK = re.compile(r"\s*[A-Za-z][A-Za-z0-9]*:(?!//)\S").match
+EMPTY_SECRET = "is empty; quote a value that begins with #, or leave the line out"  # noqa: S105 - no password
 NEEDS_QUOTES = "text that begins with [ or { needs quotes"
 
 Types = types.Type
@@ -46,6 +49,7 @@ class Converter:
         self.secrets: set[str] = set()
         self.marks: dict[KeyPath, Mark] = {}
         self._links = LinkCheck(problems, self.marks, now)
+        self._listed: dict[tuple[str, type], Mark] = {}
 
     def convert(self, entry: Entry, wanted: Types, path: KeyPath) -> Any:  # noqa: ANN401 - any type of the schema
         """Give the value of a property, or `FAILED`."""
@@ -69,7 +73,7 @@ class Converter:
         if isinstance(node, Scalar) and node.null:
             node = Mapping(self.marks[path], flow=False, entries={})
         if not isinstance(node, Mapping):
-            return self._fail(path, f"must be a mapping of properties, not {_kind(node)}")
+            return self._fail(path, f"must be a mapping of properties, not {_kind(node)}{_blank_missing(node)}")
         struct = wanted if isinstance(wanted, types.StructType) else self._variant(node, wanted, path)
         if struct is None:
             return FAILED
@@ -78,7 +82,12 @@ class Converter:
         for field in struct.fields:
             here = (*path, field.encode_name)
             entry = given.get(field.encode_name)
-            if entry is None or (not field.required and isinstance(entry.node, Scalar) and entry.node.null):
+            if entry is None:
+                continue
+            if not field.required and isinstance(entry.node, Scalar) and entry.node.null:
+                if isinstance(_unwrapped(field.type)[0], types.CustomType):
+                    # A password may begin with #, and would silently not be there.
+                    sound = self._fail(here, EMPTY_SECRET, entry.mark) is not FAILED
                 continue
             value = self.convert(entry, field.type, here)
             sound = sound and value is not FAILED
@@ -134,13 +143,25 @@ class Converter:
             if isinstance(inner, types.StructType) and any(key == one.encode_name for one in inner.fields):
                 self._fail((*path, key), f"does not belong here but under {field.encode_name}", entry.mark)
                 return None
+        name, colon, _ = key.partition(":")
+        if colon:
+            # What follows may be a password: it is not shown.
+            self._fail((*path, name), "a blank is missing after the colon", entry.mark)
+            return name
         near = self.problems.suggest(key, [*names, struct.tag_field] if struct.tag_field else names)
         if near:
             text = f"is not a known property; did you mean {near}?"
         else:
-            text = f"is not a known property; known here: {', '.join(names)}"
+            text = f"is not a known property{self._known(entry, struct, names)}"
         self._fail((*path, key), text, entry.mark)
         return near
+
+    def _known(self, entry: Entry, struct: types.StructType, names: list[str]) -> str:
+        """List the names that are known, once per file and section."""
+        first = self._listed.setdefault((entry.mark.file, struct.cls), entry.mark)
+        if first is not entry.mark:
+            return f"; the message on line {first.line} lists those that are"
+        return f"; known here: {', '.join(names)}"
 
     def _list(self, node: Node, wanted: types.VarTupleType, path: KeyPath) -> Any:  # noqa: ANN401
         if not isinstance(node, Sequence):
@@ -155,7 +176,9 @@ class Converter:
 
     def _dict(self, node: Node, wanted: types.DictType, path: KeyPath) -> Any:  # noqa: ANN401
         if not isinstance(node, Mapping):
-            return self._fail(path, f"must be a mapping from ids to their properties, not {_kind(node)}")
+            return self._fail(
+                path, f"must be a mapping from ids to their properties, not {_kind(node)}{_blank_missing(node)}"
+            )
         values = {}
         for key, entry in node.entries.items():
             here = (*path, key)
@@ -295,6 +318,12 @@ def _kind(node: Node) -> str:
             return "nothing"
         case _:
             return "a single value"
+
+
+def _blank_missing(node: Node) -> str:
+    """Recognise `password:x`, which YAML takes for a text."""
+    missing = isinstance(node, Scalar) and node.plain and not node.tag and NO_BLANK(node.text)
+    return "; a blank is missing after the colon" if missing else ""
 
 
 def _int(bound: float | None) -> int | None:

@@ -1,8 +1,8 @@
 """The JSON Schema of the configuration file, for editors and for those who write the file with a program. Pure.
 
 It is generated from the structs. What the loader takes and an editor would not guess is added: an unquoted `0123` is
-a fine password, an empty value means that a property is not set, and some names have a second spelling. It describes
-one value at a time; only the loader sees what must fit together.
+a fine password, an empty value means that a property (but no secret) is not set, and some names have a second
+spelling. It describes one value at a time; only the loader sees what must fit together.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _schema(root: type[msgspec.Struct], title: str) -> dict[str, Any]:
 
 def _custom(kind: type) -> dict[str, Any]:
     if kind is Secret:
-        return {"type": "string"}
+        return {"type": "string", "writeOnly": True}
     raise NotImplementedError(kind)
 
 
@@ -93,8 +93,17 @@ def _object(schema: dict[str, Any]) -> dict[str, Any]:
     properties = {}
     for name, value in schema["properties"].items():
         wide = _relaxed(value)
-        properties[name] = wide if name in required else _or_nothing(wide)
+        properties[name] = _something(wide) if _is_secret(value) else wide if name in required else _or_nothing(wide)
     return {**schema, "properties": properties}
+
+
+def _is_secret(schema: dict[str, Any]) -> bool:
+    return any(one.get("writeOnly") for one in schema.get("anyOf", ()))
+
+
+def _something(schema: dict[str, Any]) -> dict[str, Any]:
+    """Allow no empty value: a secret that is silently not there is hardly ever meant."""
+    return {**schema, "anyOf": [one for one in schema["anyOf"] if one != NOTHING]}
 
 
 def _or_nothing(schema: dict[str, Any]) -> dict[str, Any]:

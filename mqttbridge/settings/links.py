@@ -1,6 +1,7 @@
 """Look at the properties of one broker connection together, and at all connections together.
 
-Checks of single values stand in `checks`. A property that failed on its own is not judged again.
+For this room's own use. Checks of single values stand in `checks`. A property that failed on its own is not judged
+again.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from mqttbridge.settings.pem import PemReader
+from mqttbridge.settings.checks import CONTROL
+from mqttbridge.settings.pem import PemReader, names_a_file
 from mqttbridge.settings.problems import dotted, shown
-from mqttbridge.settings.secret import Secret
+from mqttbridge.settings.secret import Secret, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,8 +50,8 @@ class LinkCheck:
             self._tls_only(values, path, failed),
             self._authorities(values["trusted_ca_certificate"], (*path, "trustedCaCertificate"), failed),
             self._mutual(values["certificate"], values["private_key"], path, failed),
-            self._login(values, path, failed),
         ]
+        self._password(values["password"], (*path, "password"), failed)
         return all(sound)
 
     def _tls_only(self, values: Mapping[str, Any], path: KeyPath, failed: object) -> bool:
@@ -63,7 +65,16 @@ class LinkCheck:
     def _authorities(self, text: str | None, path: KeyPath, failed: object) -> bool:
         if text is None or text is failed:
             return True
-        return self._certificate(text, path) is not None
+        read = self._certificate(text, path)
+        if read is None:
+            return False
+        # A bundle may hold a few that are past their time.
+        if read.latest < self._now:
+            expired = f"expired on {read.latest:%Y-%m-%d %H:%M} UTC; no broker can be verified by it, so renew it"
+            self._warn(path, expired)
+        if not read.authority:
+            self._warn(path, "holds no certificate of an authority; give that of whoever issued the broker's")
+        return True
 
     def _mutual(self, certificate: Any, key: Any, path: KeyPath, failed: object) -> bool:  # noqa: ANN401 - may be `failed`
         at_certificate, at_key = (*path, "certificate"), (*path, "privateKey")
@@ -76,17 +87,28 @@ class LinkCheck:
             self._age(read, at_certificate)
         if key in {None, failed}:
             return certificate in {None, failed} or read is not None
+        return self._key(plain(key), read, path) and (certificate is failed or read is not None)
+
+    def _key(self, key: str, certificate: Certificate | None, path: KeyPath) -> bool:
+        """Check a private key, and that it is the one of the certificate."""
+        at = (*path, "privateKey")
         try:
-            public_key = self._pem.public_key_of("".join(key))
+            public_key = self._pem.public_key_of(key)
         except ValueError as error:
-            return self._fail(at_key, str(error))
-        if read is not None and public_key != read.public_key:
-            return self._fail(at_key, "does not belong to certificate: their public keys differ")
-        return certificate is failed or read is not None
+            return self._fail(at, str(error))
+        if certificate is None or public_key == certificate.public_key:
+            return True
+        if public_key in certificate.others:
+            order = "is in the wrong order: the client's own certificate must come first"
+            return self._fail((*path, "certificate"), order)
+        return self._fail(at, "does not belong to certificate: their public keys differ")
 
     def _certificate(self, text: str, path: KeyPath) -> Certificate | None:
+        if not isinstance(text, Secret) and names_a_file(text):
+            self._fail(path, f"holds the path of a file, not PEM; write {shown(f'!file {text.strip()}')}")
+            return None
         try:
-            return self._pem.certificate("".join(text))
+            return self._pem.certificate(plain(text))
         except ValueError as error:
             self._fail(path, str(error))
             return None
@@ -95,20 +117,22 @@ class LinkCheck:
         """Warn, no more: one customer's certificate must not keep the others from being served."""
         if certificate.not_after < self._now:
             text = f"expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC; the broker will refuse it, so renew it"
-            self._problems.warn(self._marks[path], path, text)
+            self._warn(path, text)
         elif certificate.not_before > self._now:
-            text = (
-                f"is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC; the broker will refuse it until then"
-            )
-            self._problems.warn(self._marks[path], path, text)
+            start = f"{certificate.not_before:%Y-%m-%d %H:%M} UTC"
+            self._warn(path, f"is not valid before {start}; the broker will refuse it until then")
 
-    def _login(self, values: Mapping[str, Any], path: KeyPath, failed: object) -> bool:
-        if values["mqtt_version"] != "3.1.1" or values["password"] in {None, failed} or values["username"] is not None:
-            return True
-        return self._fail(
-            (*path, "password"),
-            "needs username beside it: MQTT 3.1.1 allows no password alone (mqttVersion 5 does)",
-        )
+    def _password(self, text: Any, path: KeyPath, failed: object) -> None:  # noqa: ANN401 - may be `failed`
+        """Warn of what is hardly ever meant, though a broker may take it."""
+        if text not in {None, failed} and CONTROL.search(plain(text)):
+            self._warn(
+                path,
+                "holds a line end or another control character; in double quotes a backslash begins an escape "
+                "(write single quotes), and a file of a password has one line",
+            )
+
+    def _warn(self, path: KeyPath, text: str) -> None:
+        self._problems.warn(self._marks[path], path, text)
 
     def _fail(self, path: KeyPath, text: str) -> bool:
         self._problems.add(self._marks[path], path, text)
@@ -120,8 +144,9 @@ def check_client_ids(
     marks: Mapping[KeyPath, Mark],
     problems: Problems,
 ) -> None:
-    """Refuse two clients with one client id at one broker: it lets in one of them, so they would fight forever.
+    """Warn of two clients with one client id at one broker: it lets in one of them, so they would fight forever.
 
+    No more than a warning: the other connections must not suffer for it, and the two are held back when they fight.
     `links` has the path to the properties, the id of the connection or source, and the properties of each active one.
     """
     known: dict[tuple[str, int, str], tuple[KeyPath, Mark]] = {}
@@ -137,4 +162,4 @@ def check_client_ids(
             f"has the same {name} at the same broker as {dotted(first[0])} ({first[1].text}); "
             "a broker lets in one client per id, so give one of them another clientId"
         )
-        problems.add(at, (*path, "clientId"), text)
+        problems.warn(at, (*path, "clientId"), text)

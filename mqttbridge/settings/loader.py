@@ -18,7 +18,7 @@ from mqttbridge.settings.problems import Mark, Problems, shown
 from mqttbridge.settings.reader import MAX_BYTES, Broken, Entry, Mapping, Scalar, read
 from mqttbridge.settings.references import References, read_file
 from mqttbridge.settings.schema import MqttSource, Settings
-from mqttbridge.settings.secret import Secret
+from mqttbridge.settings.secret import Secret, plain
 
 if TYPE_CHECKING:
     import collections.abc
@@ -54,6 +54,7 @@ def load(path: Path, *, environ: collections.abc.Mapping[str, str], clock: Clock
     root = _merged(_file(path, (), problems), path, problems)
     converter = Converter(problems, References(environ), now)
     settings = FAILED
+    state_directory: Path | None = None
     if not isinstance(root, Broken):
         wanted = msgspec.inspect.type_info(Settings)
         settings = converter.convert(Entry(root.mark, root), wanted, ())
@@ -61,13 +62,14 @@ def load(path: Path, *, environ: collections.abc.Mapping[str, str], clock: Clock
     if isinstance(settings, Settings):
         _check_hidden_flows(settings, converter)
         check_client_ids(_links(settings), converter.marks, problems)
+        state_directory = _state_directory(settings, path, environ, converter)
     problems.raise_if_any()
-    if not isinstance(settings, Settings):
+    if not isinstance(settings, Settings) or state_directory is None:
         raise TypeError("a configuration without problems was not converted")
     return Loaded(
         settings=settings,
         path=path,
-        state_directory=_state_directory(settings, path, environ),
+        state_directory=state_directory,
         secrets=tuple(sorted(converter.secrets, key=lambda secret: (-len(secret), secret))),
         warnings=problems.warnings(),
     )
@@ -80,9 +82,14 @@ def _file(path: Path, prefix: KeyPath, problems: Problems) -> Node | None:
     try:
         data = read_file(path, MAX_BYTES)
     except ValueError as error:
-        problems.add(Mark(name, 1, 1), prefix, f"the file {error}")
+        problems.add(Mark(name, 0, 0), prefix, f"the file {error}" if prefix else _unread(str(error)))
         return Broken(Mark(name, 1, 1))
     return read(data, name, problems, prefix)
+
+
+def _unread(reason: str) -> str:
+    """Say what is wrong with the main file itself, which may be another than the operator thinks of."""
+    return f"{reason}; name the file with --config or $MQTTBRIDGE_CONFIG" if reason.startswith("cannot") else reason
 
 
 def _merged(root: Node | None, path: Path, problems: Problems) -> Node:
@@ -121,24 +128,46 @@ def _connections_beside(path: Path, problems: Problems) -> dict[str, Entry]:
     """Read the files of `connections.d`, in the order of their names."""
     directory = path.parent / CONNECTIONS_DIRECTORY
     try:
-        files = sorted(file for file in directory.iterdir() if _is_connection(file))
+        files = sorted(directory.iterdir())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no directory can have this name"
         problems.file(str(directory))
-        problems.add(Mark(str(directory), 1, 1), (), f"the directory cannot be read: {reason}")
+        problems.add(Mark(str(directory), 0, 0), (), f"the directory cannot be read: {reason}")
         return {}
     entries = {}
     for file in files:
         mark = Mark(str(file), 1, 1)
-        node = _file(file, ("connections", file.stem), problems)
-        entries[file.stem] = Entry(mark, Mapping(mark, flow=False, entries={}) if node is None else node)
+        if file.name.startswith("."):
+            continue
+        if file.suffix == ".yaml":
+            node = _one_connection(_file(file, ("connections", file.stem), problems), file.stem, problems)
+            entries[file.stem] = Entry(mark, Mapping(mark, flow=False, entries={}) if node is None else node)
+        elif file.suffix.lower() in {".yaml", ".yml"} and _is_file(file):
+            problems.file(str(file))
+            problems.warn(mark, (), "is not read: the name must end in .yaml")
     return entries
 
 
-def _is_connection(file: Path) -> bool:
-    return file.suffix == ".yaml" and not file.name.startswith(".")
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _one_connection(node: Node | None, identity: str, problems: Problems) -> Node | None:
+    """Refuse a connection's file that repeats what stands around a connection in the main file."""
+    if not isinstance(node, Mapping) or "configuration" in node.entries:
+        return node
+    wrapper = node.entries.get("connections") or node.entries.get(identity)
+    # A connection may have the id `name`, which is a property too.
+    if wrapper is None or not isinstance(wrapper.node, Mapping):
+        return node
+    text = "the file is one connection: write its properties (configuration: …) at the top level"
+    problems.add(wrapper.mark, ("connections", identity), text)
+    return Broken(wrapper.mark)
 
 
 def _check_flows(root: Node, converter: Converter) -> None:
@@ -185,11 +214,22 @@ def _links(settings: Settings) -> list[tuple[KeyPath, str, LinkSettings]]:
     return links
 
 
-def _state_directory(settings: Settings, path: Path, environ: collections.abc.Mapping[str, str]) -> Path:
+def _state_directory(
+    settings: Settings, path: Path, environ: collections.abc.Mapping[str, str], converter: Converter
+) -> Path:
     """Find where the daemon keeps its files: as configured, else where systemd says, else beside the file."""
     beside = path.absolute().parent
     if settings.state_directory:
-        return beside / "".join(settings.state_directory)
+        configured = plain(settings.state_directory)
+        first, _, rest = configured.partition("/")
+        if not first.startswith("~"):
+            return beside / configured
+        home = environ.get("HOME")
+        if first == "~" and home:
+            return beside / home / rest.lstrip("/")
+        reason = "$HOME is not set" if first == "~" else "only ~/ stands for a home directory"
+        at = ("stateDirectory",)
+        converter.problems.add(converter.marks[at], at, f"begins with ~, but {reason}; write the whole path")
     # systemd separates several directories by colons.
     given = environ.get("STATE_DIRECTORY", "").split(":")[0]
     return beside / (given or "state")

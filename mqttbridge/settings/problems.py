@@ -32,7 +32,7 @@ KeyPath = tuple[str, ...]
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False, order=True):
-    """A place in a file. Lines and columns count from 1."""
+    """A place in a file. Lines and columns count from 1; line 0 is the file itself, which could not be read."""
 
     file: str
     line: int
@@ -40,8 +40,9 @@ class Mark(msgspec.Struct, frozen=True, gc=False, order=True):
 
     @property
     def text(self) -> str:
-        """Give `FILE:LINE:COLUMN`."""
-        return f"{_one_line(self.file)}:{self.line}:{self.column}"
+        """Give `FILE:LINE:COLUMN`, or `FILE` where there is no such place."""
+        name = _one_line(self.file)
+        return f"{name}:{self.line}:{self.column}" if self.line else name
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False):

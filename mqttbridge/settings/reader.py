@@ -39,8 +39,18 @@ UNACCEPTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-
 # libyaml compares every %TAG line with all others: a large file of them takes hours.
 DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 OPENING = re.compile(r"(?:^|[:\-]\s+)[\[{]")
+NO_BLANK = re.compile(r"\s*[A-Za-z][A-Za-z0-9]*:(?!//)(?=\S)").match
 
-QUOTES = "text that begins with one of [ { & * ! % @ ` | > needs quotes"
+QUOTES = "text that begins with one of [ ] { } & * ! % @ ` | > # , ' \" or with - or ? and a blank needs quotes"
+
+
+NO_TEXT = frozenset({
+    "block sequence entries are not allowed in this context",
+    "did not find expected node content",
+    "found character that cannot start any token",
+    "mapping keys are not allowed in this context",
+})  # fmt: skip
+PROPERTY = "a property is a name, a colon, a blank and a value; check the indentation too"
 
 
 class Scalar(msgspec.Struct, frozen=True, gc=False):
@@ -275,28 +285,59 @@ def _events(text: str, name: str, problems: Problems) -> Iterator[yaml.Event]:
     try:
         yield from yaml.parse(text, Loader=CSafeLoader)
     except yaml.MarkedYAMLError as error:
-        place = error.problem_mark or error.context_mark
-        mark = Mark(name, place.line + 1, place.column + 1) if place else Mark(name, 1, 1)
-        problems.add(mark, (), _syntax(error, text))
+        line, column, words = _syntax(error, text.splitlines())
+        problems.add(Mark(name, line + 1, column + 1), (), f"not valid YAML: {words}")
         raise _Refused from None
     except (yaml.YAMLError, ValueError, OverflowError):
         problems.add(Mark(name, 1, 1), (), "this is not YAML")
         raise _Refused from None
 
 
-def _syntax(error: yaml.MarkedYAMLError, text: str) -> str:
-    """Word a syntax error. libyaml's own words quote nothing of the file."""
+def _syntax(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, int, str]:
+    """Place and word a syntax error; line and column count from 0. libyaml's own words quote nothing of the file."""
+    place = error.problem_mark or error.context_mark
+    line, column = (place.line, place.column) if place else (0, 0)
+    begin, begin_column = (error.context_mark.line, error.context_mark.column) if error.context_mark else (line, column)
+    if glued := _glued(error.problem, line, begin, lines):
+        return *glued, "a blank is missing after the colon"
+    if error.problem == "could not find expected ':'":
+        return begin, begin_column, f"no property is read here; {PROPERTY}"
     words = ", ".join(part for part in (error.context, error.problem) if part) or "it cannot be parsed"
-    marks = [mark for mark in (error.problem_mark, error.context_mark) if mark]
-    lines = text.splitlines()
-    suspects = [lines[mark.line] for mark in marks if mark.line < len(lines)]
-    if any(line.lstrip(" ").startswith("\t") for line in suspects):
-        hint = "; indent with spaces, not tabs"
-    elif error.problem == "found character that cannot start any token" or any(map(OPENING.search, suspects)):
-        hint = f"; {QUOTES}"
+    suspects = [lines[number] for number in {line, begin} if number < len(lines)]
+    if any(one.lstrip(" ").startswith("\t") for one in suspects):
+        hint = "indent with spaces, not tabs"
+    elif error.problem == "found unexpected end of stream":
+        hint = f"the quote that begins in line {begin + 1} has no end"
+    elif error.problem in NO_TEXT or any(map(OPENING.search, suspects)):
+        hint = QUOTES
+    elif error.problem == "found unknown escape character":
+        hint = "in double quotes a backslash begins an escape: write single quotes"
     else:
-        hint = ""
-    return f"not valid YAML: {words}{hint}"
+        hint = _layout(lines[line][:column] if line < len(lines) else "")
+    return line, column, f"{words}; {hint}"
+
+
+def _glued(problem: str | None, line: int, begin: int, lines: list[str]) -> tuple[int, int] | None:
+    """Find a name, a colon and a value without a blank, which libyaml notices only in the lines behind."""
+    if problem == "could not find expected ':'":
+        suspect = begin
+    elif problem in {"mapping values are not allowed in this context", "did not find expected <document start>"}:
+        suspect = next(
+            (number for number in range(line - 1, -1, -1) if number < len(lines) and lines[number].strip()), -1
+        )
+    else:
+        return None
+    found = NO_BLANK(lines[suspect]) if 0 <= suspect < len(lines) else None
+    return (suspect, found.end() - 1) if found else None
+
+
+def _layout(before: str) -> str:
+    """Say what is probably wrong with a line that does not fit; `before` is the line up to there."""
+    if not before.strip():
+        return "check the indentation of this line"
+    if ": " in before or before.rstrip().endswith(("'", '"')):
+        return "quote a value that holds ': ', all of it in one pair of quotes"
+    return "check the indentation of this line and of the one before, and quote a value that holds ': '"
 
 
 def _place(name: str, text: str, position: int) -> Mark:

@@ -88,7 +88,8 @@ class References:
         directory = self._environ.get("CREDENTIALS_DIRECTORY")
         if not directory:
             raise ValueError(
-                f"$CREDENTIALS_DIRECTORY is not set; systemd sets it for a service with LoadCredential={name}:…",
+                "$CREDENTIALS_DIRECTORY is not set; systemd sets it for the service; on a shell set it to the "
+                "directory of the credential files, such as CREDENTIALS_DIRECTORY=/etc/mqttbridge/credentials",
             )
         if "/" in name or name in {".", ".."}:
             raise ValueError("!credential takes the name of a credential, not a path; use !file for a path")

@@ -147,7 +147,7 @@ class Configuration(LinkSettings, frozen=True, kw_only=True):
     ] = False
     uplink_time_validity: Annotated[
         int,
-        _duration(SECOND, 3650 * 24 * HOUR, "uplinks older than this expire"),
+        _duration(1, 3650 * 24 * HOUR, "uplinks older than this expire"),
     ] = 72 * HOUR
     reconnect_strategy: Annotated[ReconnectStrategy, Meta(description="how patient the reconnects are")] = "NORMAL"
     qos: Annotated[int, Meta(ge=0, le=2, description="QoS of published uplinks")] = 1

@@ -81,6 +81,7 @@ def test_a_password_in_a_url_is_not_repeated(text: str) -> None:
         ("[]:1883", "IPv6"),
         ("256.1.1.1", "IPv4"),
         ("1.2.3", "IPv4"),
+        ("1883", "must be host or host:port, such as"),
         ("-h.example", "host name"),
         ("h..example", "host name"),
         ("a" * 64 + ".example", "host name"),
@@ -113,7 +114,7 @@ def test_addresses_to_listen_on(text: str, result: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("8080", "IPv4"),
+        ("8080", "must be address:port, such as 127.0.0.1:8080"),
         (":8080", 'write 0.0.0.0:8080 or "[::]:8080"'),
         ("127.0.0.1", "names no port"),
         ("127.0.0.1:65536", "port from 0"),

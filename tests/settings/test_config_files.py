@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from mqttbridge.settings.loader import load
+from mqttbridge.settings.problems import Problems
+from mqttbridge.settings.reader import Mapping, Scalar, read
 from tests.settings.pki import furnish
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -48,3 +50,26 @@ def test_the_full_example_plants_every_secret(tmp_path: Path) -> None:
     result = load(tmp_path / "full.yaml", environ=environ)
     assert {"planted-password", "planted-ns-password", "00112233445566778899aabbccddeeff"} < set(result.secrets)
     assert result.state_directory == Path("/var/lib/mqttbridge")
+
+
+def test_the_full_example_names_every_beginning_that_needs_quotes() -> None:
+    head = " ".join(line.removeprefix("# ") for line in (CONFIG / "full.yaml").read_text().splitlines()[:6])
+    named = head.partition("begin with one of ")[2].partition(", or hold")[0]
+    for character in map(chr, range(0x21, 0x7F)):
+        for text in (f"{character}x", f"{character} x"):
+            problems = Problems()
+            node = read(f"a: {text}\n".encode(), "f", problems)
+            value = node.entries["a"].node if isinstance(node, Mapping) and "a" in node.entries else None
+            taken = isinstance(value, Scalar) and value.text == text and not value.tag
+            if text == ": x":
+                continue  # holds ": "
+            beginnings = named.partition(" or with ")[::2]
+            assert taken is not (character in beginnings[0].split() or f'"{text[:2]}"' in beginnings[1]), text
+
+
+def test_the_full_example_promises_nothing_that_this_version_does_not_do() -> None:
+    text = (CONFIG / "full.yaml").read_text()
+    assert "API" not in text
+    assert "page" not in text
+    before = text.partition("downlinkTopicPattern:")[0]
+    assert before.splitlines()[-2].endswith("are accepted, not used in this version.")

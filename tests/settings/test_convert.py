@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ("connectionTimeout: 10s", "connection_timeout", 10_000),
         ("connectionTimeout: 250", "connection_timeout", 250),
         ("uplinkTimeValidity: 7d", "uplink_time_validity", 604_800_000),
+        ("uplinkTimeValidity: 1ms", "uplink_time_validity", 1),
         ("mqttVersion: 5", "mqtt_version", "5"),
         ("mqttVersion: 3.1.1", "mqtt_version", "3.1.1"),
         ("alpn: [a, 0123]", "alpn", ("a", "0123")),
@@ -211,3 +212,50 @@ def test_no_error_shows_a_secret(tmp_path: Path, line: str) -> None:
     assert found
     # A name is no value: it is shown where it stands as a name.
     assert "hunter2" not in "".join(found).replace("{hunter2", "")
+
+
+@pytest.mark.parametrize("value", ["#geheim", "", "~", "null"])
+@pytest.mark.parametrize("name", ["password", "privateKey", "downlinkAsKey"])
+def test_a_secret_that_is_silently_empty_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    (found,) = complaints(tmp_path, connection("hostName: h", f"{name}: {value}"))
+    assert found == (
+        f"mqttbridge.yaml:5:7: connections.acme.configuration.{name}: "
+        "is empty; quote a value that begins with #, or leave the line out"
+    )
+
+
+def test_an_empty_as_key_of_a_source_is_refused_too(tmp_path: Path) -> None:
+    (found,) = complaints(tmp_path, "sources: {a: {transport: http, asKey: }}")
+    assert "sources.a.asKey: is empty; quote" in found
+
+
+def test_the_list_of_known_properties_is_given_once_per_file_and_section(tmp_path: Path) -> None:
+    text = (
+        connection("hostName: h", "zzz: 1", "yyy: 1")
+        + connection("hostName: h", "xxx: 1", identity="b").partition("\n")[2]
+    )
+    first, second, third, fourth = complaints(tmp_path, text + "qqq: 1\n")
+    assert "known here: hostName" in first
+    assert second.endswith(".yyy: is not a known property; the message on line 5 lists those that are")
+    assert third.endswith(".xxx: is not a known property; the message on line 5 lists those that are")
+    assert "known here: stateDirectory" in fourth
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("connections: {a: {configuration: {hostName: h, password:hunter2}}}", "1:48: connections.a.configuration."),
+        ("connections: {a: {configuration: {hostName: h, password:hunter2: 1}}}", "1:48: connections.a.configuration."),
+    ],
+)
+def test_a_name_glued_to_its_value_is_told_to_need_a_blank_without_the_value(
+    tmp_path: Path, text: str, place: str
+) -> None:
+    (found,) = complaints(tmp_path, text)
+    assert found == f"mqttbridge.yaml:{place}password: a blank is missing after the colon"
+
+
+def test_a_single_name_glued_to_its_value_is_no_mapping_for_want_of_a_blank(tmp_path: Path) -> None:
+    (found,) = complaints(tmp_path, "connections:\n  a:\n    configuration:\n      hostName:hunter2\n")
+    assert found.endswith("must be a mapping of properties, not a single value; a blank is missing after the colon")
+    assert "hunter2" not in found

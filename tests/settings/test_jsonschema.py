@@ -25,7 +25,7 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 KEYWORDS = {
     *("$schema", "$ref", "$defs", "title", "description", "default", "deprecated", "discriminator", "anyOf", "type"),
-    *("enum", "minimum", "maximum", "minLength", "pattern", "items", "minItems", "properties", "required"),
+    *("enum", "writeOnly", "minimum", "maximum", "minLength", "pattern", "items", "minItems", "properties", "required"),
     *("additionalProperties", "propertyNames"),
 }
 
@@ -107,7 +107,6 @@ def configured(line: str) -> Any:  # noqa: ANN401 - YAML
         "password: 0123",
         "password: no",
         "password: 1e3",
-        "password: ",
         "qos: ",
         "qos: 2",
         "retain: 'YES'",
@@ -139,6 +138,8 @@ def test_what_the_loader_takes_is_valid(line: str) -> None:
         "protocol: ssl",
         "alpn: a",
         "username: ''",
+        "password: ",
+        "downlinkAsKey: ",
         "username: [a]",
         "hostName: ",
         "downlinkPort: 225",

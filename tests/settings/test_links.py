@@ -111,12 +111,89 @@ def test_a_web_socket_path_beside_another_protocol_is_left_alone(tmp_path: Path)
     assert loaded(tmp_path, connection("hostName: h", "webSocketPath: /mqtt"))
 
 
-def test_a_password_needs_a_user_name_on_mqtt_3(tmp_path: Path) -> None:
-    (found,) = complaints(tmp_path, connection("hostName: h", "password: hunter2"))
-    assert found.startswith("mqttbridge.yaml:5:17: connections.acme.configuration.password: needs username")
-    assert "hunter2" not in found
-    assert loaded(tmp_path, connection("hostName: h", "password: x", "mqttVersion: 5"))
-    assert loaded(tmp_path, connection("hostName: h", "password: x", "username: u"))
+@pytest.mark.parametrize("line", ["mqttVersion: 3.1.1", "mqttVersion: 5", "username: u"])
+def test_a_password_without_a_user_name_is_allowed(tmp_path: Path, line: str) -> None:
+    # On MQTT 3.1.1 an empty user name is sent beside it; mosquitto takes it.
+    result = loaded(tmp_path, connection("hostName: h", "password: x", line))
+    assert result.secrets == ("x",)
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "warned"),
+    [
+        (r'"hunter2\eim"', True),
+        ("!file two", True),
+        (r"'hunter2\eim'", False),
+        ("!file one", False),
+        ("hunter2 ü", False),
+    ],
+)
+def test_a_control_character_in_a_password_is_a_warning_without_it(tmp_path: Path, value: str, *, warned: bool) -> None:
+    (tmp_path / "one").write_text("hunter2\n")
+    (tmp_path / "two").write_text("hunter2\n# of acme\n")
+    warnings = loaded(tmp_path, connection("hostName: h", "username: u", f"password: {value}")).warnings
+    assert len(warnings) == warned
+    assert "hunter2" not in "".join(warnings)
+    if warned:
+        assert "configuration.password: holds a line end or another control character" in warnings[0]
+
+
+def test_swapped_certificate_and_key_are_named_as_such(tmp_path: Path) -> None:
+    certificate, key = pki.shared_pair()
+    lines = with_files(tmp_path, certificate=key, privateKey=certificate, trustedCaCertificate=key)
+    first, second, third = complaints(tmp_path, connection("hostName: h", *lines))
+    assert first.endswith(".certificate: this is a private key; it belongs into privateKey")
+    assert second.endswith(".privateKey: this is a certificate; it belongs into certificate")
+    assert third.endswith(".trustedCaCertificate: this is a private key; it belongs into privateKey")
+
+
+@pytest.mark.parametrize("name", ["certificate", "privateKey", "trustedCaCertificate"])
+@pytest.mark.parametrize("joint", ["", " ", "\\n"])
+def test_pem_without_its_line_breaks_is_refused_at_load(tmp_path: Path, name: str, joint: str) -> None:
+    certificate, key = pki.shared_pair()
+    files = {"certificate": certificate, "privateKey": key, "trustedCaCertificate": pki.ca_certificate()}
+    lines = with_files(tmp_path, **files | {name: files[name].replace("\n", joint)})
+    (found,) = complaints(tmp_path, connection("hostName: h", *lines))
+    assert f"configuration.{name}: its line breaks are missing" in found
+
+
+@pytest.mark.parametrize("path", ["/etc/ca.pem", "./ca", "../x/ca", "~/ca", "ca.crt", "tls/ca.pem"])
+def test_a_path_instead_of_pem_is_told_to_be_read_by_file(tmp_path: Path, path: str) -> None:
+    lines = [f"{name}: {path}" for name in ("trustedCaCertificate", "certificate", "privateKey")]
+    first, second, third = complaints(tmp_path, connection("hostName: h", *lines))
+    for found in (first, second):
+        assert found.endswith(f": holds the path of a file, not PEM; write “!file {path}”")
+    # It may be a key after all, without its first line.
+    assert third.endswith(".privateKey: holds the path of a file, as it seems, not PEM; write !file in front of it")
+
+
+def test_a_chain_in_the_wrong_order_is_named_as_such(tmp_path: Path) -> None:
+    certificate, key = pki.shared_pair()
+    lines = with_files(tmp_path, certificate=pki.ca_certificate() + certificate, privateKey=key)
+    (found,) = complaints(tmp_path, connection("hostName: h", *lines))
+    assert found.startswith("mqttbridge.yaml:5:20: connections.acme.configuration.certificate: is in the wrong order")
+    assert found.endswith("the client's own certificate must come first")
+
+
+def test_an_expired_authority_is_a_warning_unless_another_is_good(tmp_path: Path) -> None:
+    expired, _ = pki.pair(ends_in_days=-1)
+    lines = with_files(tmp_path, trustedCaCertificate=pki.ca_certificate())
+    path = write(tmp_path, connection("hostName: h", *lines))
+    (warning,) = load(path, environ={}, clock=Clock(40_000_000_000_000)).warnings
+    assert ".trustedCaCertificate: expired on " in warning
+    assert load(path, environ={}).warnings == ()
+    with_files(tmp_path, trustedCaCertificate=expired + pki.ca_certificate())
+    assert load(path, environ={}).warnings == ()
+
+
+def test_a_certificate_of_no_authority_as_the_trusted_one_is_a_warning(tmp_path: Path) -> None:
+    certificate, _ = pki.shared_pair()
+    lines = with_files(tmp_path, trustedCaCertificate=certificate)
+    (warning,) = loaded(tmp_path, connection("hostName: h", *lines)).warnings
+    assert ".trustedCaCertificate: holds no certificate of an authority" in warning
+    with_files(tmp_path, trustedCaCertificate=certificate + pki.ca_certificate())
+    assert loaded(tmp_path, connection("hostName: h", *lines)).warnings == ()
 
 
 def two(first: str, second: str, *, active: str = "yes") -> str:
@@ -134,9 +211,13 @@ def two(first: str, second: str, *, active: str = "yes") -> str:
         ("hostName: h, clientId: mqttbridge-b", "hostName: h"),
     ],
 )
-def test_two_clients_with_one_id_at_one_broker_are_refused(tmp_path: Path, first: str, second: str) -> None:
-    (found,) = complaints(tmp_path, two(first, second))
-    assert found.startswith("mqttbridge.yaml:6:")
+def test_two_clients_with_one_id_at_one_broker_are_a_warning_and_all_load(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    result = loaded(tmp_path, two(first, second))
+    assert set(result.settings.connections) == {"a", "b"}
+    (found,) = result.warnings
+    assert found.startswith(f"{tmp_path}/mqttbridge.yaml:6:")
     assert "connections.b.configuration.clientId: has the same client id" in found
     assert "as connections.a.configuration (" in found
 
@@ -151,21 +232,19 @@ def test_two_clients_with_one_id_at_one_broker_are_refused(tmp_path: Path, first
     ],
 )
 def test_clients_that_cannot_meet_are_fine(tmp_path: Path, first: str, second: str, active: str) -> None:
-    assert loaded(tmp_path, two(first, second, active=active))
+    assert loaded(tmp_path, two(first, second, active=active)).warnings == ()
 
 
 def test_a_source_and_a_connection_can_fight_too(tmp_path: Path) -> None:
     source = "sources: {{acme: {{transport: mqtt, hostName: h, topics: [a]{}}}}}\n"
     load(write(tmp_path, source.format("") + connection("hostName: h")), environ={})  # the defaults differ
-    (found,) = complaints(tmp_path, source.format(", clientId: mqttbridge-acme") + connection("hostName: h"))
+    text = source.format(", clientId: mqttbridge-acme") + connection("hostName: h")
+    (found,) = loaded(tmp_path, text).warnings
     assert "“mqttbridge-acme” at the same broker as sources.acme (" in found
 
 
 def test_a_hidden_client_id_is_not_shown(tmp_path: Path) -> None:
-    found = complaints(
-        tmp_path,
-        two("hostName: h, clientId: !env ID", "hostName: h, clientId: !env ID"),
-        {"ID": "hunter2"},
-    )
+    text = two("hostName: h, clientId: !env ID", "hostName: h, clientId: !env ID")
+    found = loaded(tmp_path, text, {"ID": "hunter2"}).warnings
     assert len(found) == 1
     assert "hunter2" not in found[0]

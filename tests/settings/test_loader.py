@@ -28,8 +28,10 @@ def refused(path: Path, **environ: str) -> list[str]:
 
 def test_a_missing_file_is_an_error_with_its_name(tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
-    assert refused(path) == [f"{path}:1:1: the file cannot be read: No such file or directory"]
-    assert "not a regular file" in refused(tmp_path)[0]
+    assert refused(path) == [
+        f"{path}: cannot be read: No such file or directory; name the file with --config or $MQTTBRIDGE_CONFIG"
+    ]
+    assert refused(tmp_path) == [f"{tmp_path}: is not a regular file"]
     assert "no file can have this name" in refused(tmp_path / "a\0b")[0]
 
 
@@ -166,6 +168,46 @@ def test_a_file_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     assert found.isprintable()
 
 
+@pytest.mark.parametrize("name", ["x.yml", "X.YAML", "x.Yml"])
+def test_a_connection_file_whose_name_ends_otherwise_is_a_warning(tmp_path: Path, name: str) -> None:
+    write(tmp_path, ONE, f"connections.d/{name}")
+    (tmp_path / "connections.d" / "directory.yml").mkdir()
+    result = loaded(tmp_path, "")
+    assert result.settings.connections == {}
+    assert result.warnings == (f"{tmp_path}/connections.d/{name}:1:1: is not read: the name must end in .yaml",)
+
+
+@pytest.mark.parametrize("wrapper", ["connections:\n  acme:\n    ", "connections:\n  b:\n    ", "acme:\n  "])
+def test_a_connection_file_with_the_wrapper_of_the_main_file_is_told_to_drop_it(tmp_path: Path, wrapper: str) -> None:
+    write(tmp_path, f"{wrapper}configuration: {{hostName: h}}\n", "connections.d/acme.yaml")
+    (found,) = complaints(tmp_path, "flows: {f: {connections: [acme]}}")
+    assert found == (
+        "connections.d/acme.yaml:1:1: connections.acme: "
+        "the file is one connection: write its properties (configuration: …) at the top level"
+    )
+
+
+def test_a_connection_file_named_like_a_property_is_not_taken_for_a_wrapper(tmp_path: Path) -> None:
+    write(tmp_path, "name: x\n", "connections.d/name.yaml")
+    (found,) = complaints(tmp_path, "")
+    assert "connections.name.configuration: is missing" in found
+
+
+@pytest.mark.parametrize("written", ["~/x", "'~/x'", "!env DIRECTORY", "~//x"])
+def test_a_state_directory_under_the_home_directory_is_found_there(tmp_path: Path, written: str) -> None:
+    environ = {"HOME": "/home/me", "DIRECTORY": "~/x"}
+    assert loaded(tmp_path, f"stateDirectory: {written}", environ).state_directory == Path("/home/me/x")
+    assert loaded(tmp_path, "stateDirectory: '~'", environ).state_directory == Path("/home/me")
+
+
+@pytest.mark.parametrize("written", ["~/x", "~root/x", "~x"])
+def test_a_state_directory_without_a_known_home_is_refused(tmp_path: Path, written: str) -> None:
+    environ = {"HOME": "/home/me"} if written != "~/x" else {}
+    (found,) = complaints(tmp_path, f"stateDirectory: {written}", environ)
+    assert found.startswith("mqttbridge.yaml:1:17: stateDirectory: begins with ~, but ")
+    assert found.endswith("; write the whole path")
+
+
 def test_secrets_are_given_the_longest_first(tmp_path: Path) -> None:
     key = "00112233445566778899AABBCCDDEEFF"
     text = f"sources: {{a: {{transport: http, asKey: {key}}}}}\n" + connection(
@@ -191,7 +233,7 @@ def test_a_file_of_a_hundred_megabytes_is_refused_at_once(tmp_path: Path) -> Non
     with path.open("wb") as file:
         file.truncate(100_000_000)
     started = time.perf_counter()
-    assert refused(path) == [f"{path}:1:1: the file is larger than 16 MiB"]
+    assert refused(path) == [f"{path}: is larger than 16 MiB"]
     assert time.perf_counter() - started < 1
 
 

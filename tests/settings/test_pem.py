@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,7 +52,46 @@ def test_a_certificate_is_no_key_and_a_key_no_certificate() -> None:
         PemReader().public_key_of(certificate)
     with pytest.raises(ValueError) as caught:
         PemReader().certificate(key)
-    assert "holds no certificate" in str(caught.value)
+    assert "belongs into privateKey" in str(caught.value)
+
+
+def openssl_reads(certificate: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+LINES = pki.ca_certificate().splitlines()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(LINES),
+        "\r\n".join(LINES),
+        "  \n".join(LINES),
+        "subject=me\n" + "\n".join(LINES),
+        f"{LINES[0]}\n{''.join(LINES[1:-1])}\n{LINES[-1]}",
+        "".join(LINES),
+        " ".join(LINES),
+        "\\n".join(LINES),
+        "\n  ".join(LINES),
+        "  " + "\n".join(LINES),
+        "me " + "\n".join(LINES),
+        LINES[0] + "\n".join(LINES[1:]),
+        "\n".join(LINES[:-1]) + LINES[-1],
+        "\n".join(LINES + LINES).replace("-----\n-----", "----------"),
+    ],
+)
+def test_what_openssl_does_not_read_is_refused_and_nothing_else(text: str) -> None:
+    if openssl_reads(text):
+        assert PemReader().certificate(text)
+        return
+    with pytest.raises(ValueError) as caught:
+        PemReader().certificate(text)
+    assert str(caught.value).startswith(("its line breaks are missing", "its lines are indented"))
 
 
 def test_a_damaged_certificate_is_refused_every_time() -> None:

@@ -202,3 +202,40 @@ def test_any_input_gives_a_tree_or_problems(data: str | bytes) -> None:
     found = recorded(problems)
     assert all(line.startswith("f:") and "\n" not in line for line in found)
     assert found or not isinstance(node, Broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a:\n  username: u\n  password:hunter2\n  x: 1\n", "f:3:11:"),
+        ("a:\n  password:hunter2\n\n  x: 1\n", "f:2:11:"),
+        ("a:\n  username: u\n  password:hunter2\n", "f:3:11:"),
+        ("password:hunter2\nusername: x\n", "f:1:9:"),
+        ("password:hunter2 # mine\nusername: x\n", "f:1:9:"),
+    ],
+)
+def test_a_missing_blank_after_a_colon_is_told_at_its_own_line(text: str, place: str) -> None:
+    (found,) = refused(text)
+    assert found == f"{place} not valid YAML: a blank is missing after the colon"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "hint"),
+    [
+        ("a: b: c\n", "f:1:5:", "quote a value that holds ': '"),
+        ("a: 'b' c\n", "f:1:8:", "in one pair of quotes"),
+        ("a:\n  b: 1\n c: 2\n", "f:3:2:", "check the indentation of this line"),
+        ("a:\n  b: 1\n   c: 2\n", "f:3:5:", "check the indentation of this line and of the one before"),
+        ("a:\n  text\n  http://x\n  b: c\n", "f:4:4:", "check the indentation"),
+        ("a:\n - b\n c: 1\n", "f:3:2:", "check the indentation"),
+        ("a: 1\nb\nc: 2\n", "f:2:1:", "a property is a name, a colon, a blank and a value"),
+        ("a: 1\nb: 'c\nd: 2\n", "f:4:1:", "the quote that begins in line 2 has no end"),
+        ('a: "\\q"\n', "f:1:5:", "write single quotes"),
+        ("a: - b\n", "f:1:4:", "needs quotes"),
+        ("a: }b\n", "f:1:4:", "needs quotes"),
+    ],
+)
+def test_a_syntax_error_says_what_to_look_for(text: str, place: str, hint: str) -> None:
+    (found,) = refused(text)
+    assert found.startswith(place), found
+    assert hint in found

@@ -78,7 +78,6 @@ def test_each_failure_says_what_is_missing(tmp_path: Path) -> None:
     assert "variable A is not set" in refused(tmp_path, "env", "A")
     assert "variable A is empty" in refused(tmp_path, "env", "A", {"A": ""})
     assert "not UTF-8" in refused(tmp_path, "env", "A", {"A": "\udcff"})
-    assert "LoadCredential=x" in refused(tmp_path, "credential", "x")
     inside = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     assert "the credential x cannot be read" in refused(tmp_path, "credential", "x", inside)
     assert "not a path" in refused(tmp_path, "credential", "../x", inside)
@@ -89,3 +88,10 @@ def test_a_file_without_a_size_is_bounded_too() -> None:
     assert read_file(Path("/proc/self/status"), MAX_REFERENCED)
     with pytest.raises(ValueError):
         read_file(Path("/proc/self/status"), 10)
+
+
+def test_a_credential_outside_of_systemd_is_told_how_a_shell_gives_it(tmp_path: Path) -> None:
+    assert refused(tmp_path, "credential", "x") == (
+        "$CREDENTIALS_DIRECTORY is not set; systemd sets it for the service; on a shell set it to the directory of the "
+        "credential files, such as CREDENTIALS_DIRECTORY=/etc/mqttbridge/credentials"
+    )
