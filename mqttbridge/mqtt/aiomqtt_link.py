@@ -21,6 +21,7 @@ from mqttbridge.mqtt import packets, reasons, tls
 from mqttbridge.mqtt.aiomqtt_client import AiomqttClient, reason_string
 from mqttbridge.mqtt.dial import dial
 from mqttbridge.mqtt.exchange import Exchange
+from mqttbridge.mqtt.link import Step
 from mqttbridge.mqtt.wire import WireFull
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class AiomqttLink:
         self._gone: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._error: LinkError | None = None
+        self._step = Step.NONE
         self._granted = False  # CONNACK has come
         self._open = False  # login has returned
         self._paused = False
@@ -63,11 +65,16 @@ class AiomqttLink:
 
     # --- the link's life ---------------------------------------------------------------------------------------
 
+    @property
+    def step(self) -> Step:
+        """See `Link.step`."""
+        return self._step
+
     async def connect(self) -> None:
         """See `Link.connect`."""
         if self._closed:
             raise self._reason()
-        dialing = self._dialing = asyncio.ensure_future(dial(self._options))
+        dialing = self._dialing = asyncio.ensure_future(dial(self._options, self._at))
         try:
             wire = await dialing
         except asyncio.CancelledError:
@@ -89,6 +96,7 @@ class AiomqttLink:
         loop = asyncio.get_running_loop()
         self._answer = loop.create_future()
         self._gone = loop.create_future()
+        self._at(Step.CONNACK)
         try:
             wire = self._wire
             self._client = AiomqttClient(self._options, wire.write, self._exchange.identifier, self._on_granted)
@@ -103,6 +111,7 @@ class AiomqttLink:
         if self._error is not None:
             raise self._error
         self._open = True
+        self._at(Step.NONE)
         self._tick()
         self._tell_soon()
         return grant
@@ -167,6 +176,9 @@ class AiomqttLink:
 
     # --- entering ----------------------------------------------------------------------------------------------
 
+    def _at(self, step: Step) -> None:
+        self._step = step
+
     def _on_granted(self, grant: Grant) -> None:
         """Take the CONNACK that grants; what the broker does not offer is not used."""
         exchange = self._exchange
@@ -201,13 +213,16 @@ class AiomqttLink:
                 if self._error is not None:
                     break
             if wire.ended:
-                self._end(LinkLost(f"{where}: the broker closed the connection"))
+                self._end(LinkLost(f"{where}: the broker closed the connection{self._hint()}"))
         except packets.Malformed as error:
-            self._end(LinkLost(f"{where}: the broker broke the MQTT protocol: it sent {error}"))
+            if self._granted:
+                self._end(LinkLost(f"{where}: the broker broke the MQTT protocol: it sent {error}"))
+            else:
+                self._end(LinkLost(f"{where}: what answered the login is not MQTT ({error}){self._hint('')}"))
         except (OSError, WebSocketException) as error:
             self._end(self._translated(error))
         except Exception as error:  # noqa: BLE001 - a library stumbled over what the broker sent: invariant 2
-            self._end(LinkLost(f"{where}: the broker sent what cannot be read ({type(error).__name__})"))
+            self._end(LinkLost(f"{where}: the broker sent what cannot be read ({type(error).__name__}){self._hint()}"))
         self._send_queued()
         self._tell()
 
@@ -234,7 +249,8 @@ class AiomqttLink:
             self._feed_client(first, body)
             return
         text = reason_string(packets.CONNACK, body[2:]) if v5 else ""
-        self._end(reasons.connack_error(self._options.where, code, v5=v5, text=text))
+        named = self._options.username is not None
+        self._end(reasons.connack_error(self._options.where, code, v5=v5, text=text, named=named))
 
     def _feed_client(self, first: int, body: bytes) -> None:
         if self._client is not None:
@@ -324,16 +340,24 @@ class AiomqttLink:
         """Turn a foreign error into one of ours."""
         where = self._options.where
         if isinstance(error, ssl.SSLEOFError):
-            return LinkLost(f"{where}: the broker closed the connection")
+            return LinkLost(f"{where}: the broker closed the connection{self._hint()}")
         if isinstance(error, ssl.SSLError):
             # TLS 1.3: what the broker thinks of the client certificate comes after the handshake.
             kind = LinkLost if self._granted else TlsFailed
-            return kind(f"{where}: {tls.explain(error)}")
+            return kind(f"{where}: {tls.explain(error, own_ca=self._options.ca is not None)}")
         if isinstance(error, WireFull):
             return LinkTimeout(f"{where}: the broker does not read what is sent to it")
         if isinstance(error, WebSocketException):
-            return LinkLost(f"{where}: the broker broke the WebSocket protocol")
-        return LinkLost(f"{where}: the connection broke: {_plain(error)}")
+            return LinkLost(f"{where}: the broker broke the WebSocket protocol{self._hint()}")
+        return LinkLost(f"{where}: the connection broke: {_plain(error)}{self._hint()}")
+
+    def _hint(self, when: str = " before the login was answered") -> str:
+        """Say what to check when the connection ends before the broker answered the login."""
+        if self._granted:
+            return ""
+        # Brokers that go by certificates (AWS IoT Core) close where others refuse the login.
+        client = ", and that the broker allows this certificate and clientId" if self._options.certificate else ""
+        return f"{when}; {reasons.CHECK_PORT}{client}"
 
 
 def _discard(dialing: asyncio.Task[Wire]) -> None:

@@ -13,7 +13,7 @@ import socket
 import ssl
 from contextlib import suppress
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidStatus
@@ -24,37 +24,45 @@ from websockets.uri import WebSocketURI
 
 from mqttbridge.errors import ConnectFailed, ResolveFailed, TlsFailed
 from mqttbridge.mqtt import tls
-from mqttbridge.mqtt.offload import Offload
+from mqttbridge.mqtt.link import Step
+from mqttbridge.mqtt.lookup import Address, Lookups
+from mqttbridge.mqtt.reasons import CHECK_PORT
 from mqttbridge.mqtt.wire import CHUNK, TlsPipe, Wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mqttbridge.mqtt.options import LinkOptions
 
 __all__ = ["dial", "interleave"]
-
-Address = tuple[int, tuple[Any, ...]]
-"""Family, and the address as `connect` takes it."""
 
 STAGGER = 0.25
 """Seconds before the next address is tried beside the ones that have not answered (RFC 8305)."""
 LARGEST_FRAME = 32 * 1024 * 1024
 
-_lookups = Offload(32, "mqttbridge-dns")
+_lookups = Lookups()
 
 
-async def dial(options: LinkOptions) -> Wire:
-    """Connect, as `options` say."""
-    context = None if options.protocol == "TCP" else await tls.context_for(options)
+async def dial(options: LinkOptions, at: Callable[[Step], None]) -> Wire:
+    """Connect, as `options` say; `at` hears of each step as it begins."""
+    context = None
+    if options.protocol != "TCP":
+        at(Step.CERTIFICATES)
+        context = await tls.context_for(options)
+    at(Step.DNS)
     addresses = await _resolve(options)
+    at(Step.TCP)
     sock = await _connect_first(options, addresses)
     try:
         loop = asyncio.get_running_loop()
         pipe = None
         if context is not None:
+            at(Step.TLS)
             pipe = _pipe(options, context)
             await _shake_hands(options, sock, pipe)
         if options.protocol != "WSS":
             return Wire(loop, sock, pipe)
+        at(Step.WEBSOCKET)
         websocket, early = await _upgrade(options, sock, pipe)
         return Wire(loop, sock, pipe, websocket, early)
     except BaseException:
@@ -68,15 +76,12 @@ async def _resolve(options: LinkOptions) -> list[Address]:
     with suppress(ValueError, OSError):
         return [_literal(host, port)]
     try:
-        found = await _lookups.run(
-            (host, port), lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        )
+        return interleave(await _lookups.addresses(host, port))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "not a host name"
         raise ResolveFailed(
             f"{options.where}: the host name cannot be resolved: {why}; check hostName and DNS"
         ) from None
-    return interleave([(int(family), tuple(address)) for family, _, _, _, address in found])
 
 
 def _literal(host: str, port: int) -> Address:
@@ -173,11 +178,15 @@ async def _shake_hands(options: LinkOptions, sock: socket.socket, pipe: TlsPipe)
                 return
             data = await loop.sock_recv(sock, CHUNK)
             if not data:
-                raise TlsFailed(f"{options.where}: the broker closed the connection during the TLS handshake")
+                raise TlsFailed(
+                    f"{options.where}: the broker closed the connection during the TLS handshake; {CHECK_PORT}"
+                )
     except ssl.SSLError as error:
-        raise TlsFailed(f"{options.where}: {tls.explain(error)}") from None
+        raise TlsFailed(f"{options.where}: {tls.explain(error, own_ca=options.ca is not None)}") from None
     except OSError as error:
-        raise TlsFailed(f"{options.where}: the connection broke during the TLS handshake: {_why([error])}") from None
+        raise TlsFailed(
+            f"{options.where}: the connection broke during the TLS handshake: {_why([error])}; {CHECK_PORT}"
+        ) from None
 
 
 async def _upgrade(options: LinkOptions, sock: socket.socket, pipe: TlsPipe | None) -> tuple[ClientProtocol, bytes]:
@@ -191,14 +200,14 @@ async def _upgrade(options: LinkOptions, sock: socket.socket, pipe: TlsPipe | No
     except InvalidStatus as error:
         raise ConnectFailed(
             f"{options.where}: the broker answered the WebSocket upgrade of {path} with HTTP "
-            f"{error.response.status_code}; check webSocketPath"
+            f"{error.response.status_code}; check webSocketPath, and the port"
         ) from None
     except InvalidHandshake as error:
-        raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {error}") from None
+        raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {error}; {CHECK_PORT}") from None
     except ssl.SSLError as error:
-        raise TlsFailed(f"{options.where}: {tls.explain(error)}") from None
+        raise TlsFailed(f"{options.where}: {tls.explain(error, own_ca=options.ca is not None)}") from None
     except OSError as error:
-        raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {_why([error])}") from None
+        raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {_why([error])}; {CHECK_PORT}") from None
 
 
 async def _exchange_upgrade(sock: socket.socket, pipe: TlsPipe | None, websocket: ClientProtocol) -> bytes:

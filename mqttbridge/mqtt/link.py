@@ -7,6 +7,7 @@ knows which MQTT client is underneath. Any implementation passes `tests/mqtt/con
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from mqttbridge.errors import LinkError
 
-__all__ = ["Ack", "Grant", "Link", "LinkListener", "Publish", "Received"]
+__all__ = ["Ack", "Grant", "Link", "LinkListener", "Publish", "Received", "Step"]
 
 REFUSED = 0x80
 """Reason codes from here on mean no (MQTT 5, section 2.4)."""
@@ -60,6 +61,20 @@ class Grant(msgspec.Struct, frozen=True):
     retain_available: bool = True
 
 
+class Step(enum.StrEnum):
+    """What a link is doing to become usable, in the order in which it does it; words for sentences."""
+
+    NONE = ""
+    """Nothing: not begun, or all done."""
+    CERTIFICATES = "certificates"
+    """Reading the certificates and the key: nothing of the broker's."""
+    DNS = "DNS"
+    TCP = "TCP"
+    TLS = "TLS handshake"
+    WEBSOCKET = "WebSocket upgrade"
+    CONNACK = "CONNACK"
+
+
 class LinkListener(Protocol):
     """Who is told what happens on a link."""
 
@@ -78,6 +93,11 @@ class LinkListener(Protocol):
 
 class Link(Protocol):
     """One life of a client at one broker."""
+
+    @property
+    def step(self) -> Step:
+        """The step that `connect` or `login` is at, or at which they failed or were cancelled. Cheap."""
+        ...
 
     async def connect(self) -> None:
         """DNS, TCP, TLS, WebSocket: all but MQTT. Cancellable at any moment without a trace.

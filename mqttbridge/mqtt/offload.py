@@ -1,8 +1,8 @@
 """A few threads of our own for the two calls that block: DNS lookups and reading certificates.
 
 The threads are daemons, so that a lookup that hangs never holds up the shutdown; the loop's default pool is not used,
-so that nothing else waits behind them. Equal work asked for at the same time is done once. Callers may be cancelled
-at any moment; the work then ends unheard.
+so that nothing else waits behind them. Equal work asked for at the same time is done once, however long it hangs.
+Callers may be cancelled at any moment; the work then ends unheard.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ __all__ = ["Offload"]
 
 T = TypeVar("T")
 
+PATIENCE = 0.1
+"""Seconds that work waits for one of the usual threads before it gets one more."""
+
 
 class _Work:
     """One piece of work and who waits for it."""
@@ -28,15 +31,21 @@ class _Work:
     def __init__(self, key: Hashable, function: Callable[[], Any]) -> None:
         self.key = key
         self.function = function
+        self.begun = False
         self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]]] = []
 
 
 class Offload:
-    """Runs blocking functions in at most `limit` threads, which live only while there is work."""
+    """Runs blocking functions in threads that live only while there is work.
 
-    def __init__(self, limit: int, name: str) -> None:
-        """Take how many may run at once, and the name of their threads."""
+    There are at most `limit` of them, unless they hang: whatever waits for longer than `PATIENCE` gets one more, up to
+    `most`.
+    """
+
+    def __init__(self, limit: int, name: str, *, most: int = 0) -> None:
+        """Take how many may run at once, the name of the threads, and how many there may be when some hang."""
         self._limit = limit
+        self._most = max(limit, most)
         self._name = name
         self._lock = threading.Lock()
         self._work: dict[Hashable, _Work] = {}
@@ -46,7 +55,7 @@ class Offload:
     async def run(self, key: Hashable, function: Callable[[], T]) -> T:
         """Give what `function` gives or raises; who asks for the same key meanwhile gets the same.
 
-        Raises `OSError` if it needs a thread and the system gives none.
+        Raises `OSError` (EAGAIN) if the system gives no thread at all.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -55,28 +64,36 @@ class Offload:
             if work is None:
                 work = self._work[key] = _Work(key, function)
                 self._queue.append(work)
-                start = self._threads < self._limit
-                self._threads += start
-            else:
-                start = False
+            work.waiters = [(theirs, other) for theirs, other in work.waiters if not other.done()]
             work.waiters.append((loop, future))
-        if start:
-            try:
-                threading.Thread(target=self._serve, name=self._name, daemon=True).start()
-            except RuntimeError:
-                self._give_up()
-        return await future
+        self._help(work, self._limit)
+        timer = loop.call_later(PATIENCE, self._help, work, self._most)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _help(self, work: _Work, limit: int) -> None:
+        """Start a thread if the work still waits for one, and fewer than `limit` run."""
+        with self._lock:
+            if work.begun or self._threads >= limit:
+                return
+            self._threads += 1
+        try:
+            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+        except RuntimeError:  # the system gives no more
+            self._give_up()
 
     def _give_up(self) -> None:
-        """Take back a thread that could not be started; what no other thread will do has failed."""
+        """Take back a thread that could not start; if there is no other, nothing that waits can be done."""
         with self._lock:
             self._threads -= 1
-            left = [] if self._threads else list(self._queue)
-            for work in left:
-                del self._work[work.key]
+            orphans = [] if self._threads else list(self._queue)
+            for work in orphans:
                 self._queue.popleft()
-        for work in left:
-            _answer(work, None, OSError(errno.EAGAIN, "no thread can be started"))
+                del self._work[work.key]
+        for work in orphans:
+            _tell(work, None, OSError(errno.EAGAIN, "no thread can be started"))
 
     def _serve(self) -> None:
         """Work until there is none left: the body of a thread."""
@@ -86,6 +103,7 @@ class Offload:
                     self._threads -= 1
                     return
                 work = self._queue.popleft()
+                work.begun = True
                 if all(future.done() for _, future in work.waiters):  # everybody was cancelled
                     del self._work[work.key]
                     continue
@@ -97,11 +115,11 @@ class Offload:
                 error = caught
             with self._lock:
                 del self._work[work.key]
-            _answer(work, result, error)
+            _tell(work, result, error)
 
 
-def _answer(work: _Work, result: Any, error: BaseException | None) -> None:  # noqa: ANN401
-    """Tell everybody who waits for it how it ended."""
+def _tell(work: _Work, result: Any, error: BaseException | None) -> None:  # noqa: ANN401 - whatever the work gives
+    """Hand the outcome to all who wait."""
     for loop, future in work.waiters:
         with suppress(RuntimeError):  # that loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_resolve, future, result, error)

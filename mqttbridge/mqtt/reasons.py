@@ -11,10 +11,13 @@ import enum
 from mqttbridge.errors import BrokerRefused, LinkError, LinkLost, LoginRefused
 from mqttbridge.mqtt.link import REFUSED
 
-__all__ = ["TAKEN_OVER", "Verdict", "connack_error", "disconnect_error", "reason", "verdict"]
+__all__ = ["CHECK_PORT", "TAKEN_OVER", "Verdict", "connack_error", "disconnect_error", "reason", "verdict"]
 
 TAKEN_OVER = 0x8E
 """DISCONNECT of MQTT 5: another client came with the same client id."""
+
+CHECK_PORT = "check the port and protocol (SSL, WSS or TCP)"
+"""What to do about a peer that does not behave as a broker of this protocol does."""
 
 # MQTT 3.1.1, table 3.1.
 CONNACK_3 = {
@@ -70,6 +73,8 @@ CODES_5 = {
 
 LOGIN_3 = frozenset({4, 5})
 LOGIN_5 = frozenset({0x86, 0x87, 0x8A, 0x8C})
+CREDENTIALS = frozenset({4, 5, 0x86, 0x87})
+"""CONNACK codes about who logs in with what."""
 
 PARK = frozenset({0x87, 0x90, 0x95, 0x99})
 BACK_OFF = frozenset({0x97})
@@ -102,15 +107,18 @@ def reason(code: int) -> str:
     return f"{words} (0x{code:02X})" if words else f"unknown reason code 0x{code:02X}"
 
 
-def connack_error(where: str, code: int, *, v5: bool, text: str = "") -> LinkError:
-    """Make the error for a refusing CONNACK. `text` is the broker's own reason string."""
+def connack_error(where: str, code: int, *, v5: bool, text: str = "", named: bool = True) -> LinkError:
+    """Make the error for a refusing CONNACK. `text`: the broker's own reason string; `named`: a username was sent."""
     if v5 and code >= REFUSED:
         words, login = reason(code), code in LOGIN_5
     else:  # a broker that knows no MQTT 5 answers it with a code of 3.1.1
         words = f"{CONNACK_3[code]} (code {code})" if code in CONNACK_3 else f"unknown return code {code}"
         login = code in LOGIN_3
     kind = LoginRefused if login else BrokerRefused
-    return kind(f"{where}: the broker refused the login: {words}{_quoted(text)}", code=code)
+    advice = ""
+    if code in CREDENTIALS:
+        advice = "; check username and password" if named else "; no username is configured"
+    return kind(f"{where}: the broker refused the login: {words}{_quoted(text)}{advice}", code=code)
 
 
 def disconnect_error(where: str, code: int, text: str = "") -> LinkError:

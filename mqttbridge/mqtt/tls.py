@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mqttbridge.errors import TlsFailed
 from mqttbridge.mqtt.offload import Offload
+from mqttbridge.mqtt.reasons import CHECK_PORT
 
 if TYPE_CHECKING:
     from mqttbridge.mqtt.options import LinkOptions
@@ -27,6 +28,8 @@ SHARED = 1024
 """Contexts kept; links with equal certificates share one, because a context with many authorities is large."""
 
 _contexts: dict[bytes, ssl.SSLContext] = {}  # oldest first
+
+NO_TLS = f"the broker does not speak TLS on this port; {CHECK_PORT}"
 
 REASONS = {
     "CERTIFICATE_UNKNOWN": "the broker does not accept the client certificate",
@@ -42,8 +45,11 @@ REASONS = {
     "TLSV1_ALERT_ACCESS_DENIED": "the broker denies access to this client certificate",
     "TLSV1_ALERT_PROTOCOL_VERSION": "the broker speaks no TLS version that is allowed here (1.2 or newer)",
     "UNSUPPORTED_PROTOCOL": "the broker speaks no TLS version that is allowed here (1.2 or newer)",
-    "WRONG_VERSION_NUMBER": "the broker does not speak TLS on this port; check the port and protocol",
-    "HTTP_REQUEST": "the broker does not speak TLS on this port; check the port and protocol",
+    "WRONG_VERSION_NUMBER": NO_TLS,
+    "HTTP_REQUEST": NO_TLS,
+    "HTTPS_PROXY_REQUEST": NO_TLS,
+    "PACKET_LENGTH_TOO_LONG": NO_TLS,
+    "RECORD_LAYER_FAILURE": NO_TLS,
     "NO_APPLICATION_PROTOCOL": "the broker accepts none of the alpn names",
     "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "the broker accepts none of the alpn names",
     "UNEXPECTED_EOF_WHILE_READING": "the broker closed the connection during the handshake",
@@ -53,19 +59,28 @@ REASONS = {
 VERIFY = {
     9: "the broker's certificate is not valid yet; check this machine's clock",
     10: "the broker's certificate has expired",
-    18: "the broker's certificate is self-signed; set trustedCaCertificate to trust it",
-    19: "the broker's certificate chain ends in an unknown self-signed authority; set trustedCaCertificate",
-    20: "the authority of the broker's certificate is unknown; set trustedCaCertificate",
-    21: "the broker's certificate cannot be verified: it sends an incomplete chain, or its authority is unknown",
     23: "the broker's certificate was revoked",
     62: "the broker's certificate is not for this host name; check hostName",
     64: "the broker's certificate is not for this IP address; check hostName",
 }
 
+AUTHORITY = {
+    2: "the root authority of the broker's certificate is unknown",
+    7: "the broker's certificate is not signed by the authority that it names",
+    18: "the broker's certificate is self-signed",
+    19: "the broker's certificate chain ends in an unknown self-signed authority",
+    20: "the authority of the broker's certificate is unknown",
+    21: "the broker's certificate cannot be verified: it sends an incomplete chain, or its authority is unknown",
+}
+"""Likewise, where another trustedCaCertificate would help."""
 
-def explain(error: ssl.SSLError) -> str:
-    """Say in plain words why TLS failed."""
+
+def explain(error: ssl.SSLError, *, own_ca: bool) -> str:
+    """Say in plain words why TLS failed. `own_ca`: trustedCaCertificate is set."""
     if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in AUTHORITY:
+            advice = "trustedCaCertificate does not hold this authority" if own_ca else "set trustedCaCertificate"
+            return f"{AUTHORITY[error.verify_code]}; {advice}"
         known = VERIFY.get(error.verify_code)
         return known or f"the broker's certificate cannot be verified: {error.verify_message}"
     reason = error.reason or ""

@@ -202,6 +202,8 @@ async def test_a_wrong_password_at_mosquitto_is_a_refused_login(
         assert isinstance(error, LoginRefused)
         assert error.code == code
         assert "planted-wrong" not in str(error)
+        assert "check username and password" in str(error)
+        assert "no username is configured" in str(await refused(broker, v5=v5))
         link, _ = await enter(broker, v5=v5, username="known", password=Secret("right"))
         await link.close()
 

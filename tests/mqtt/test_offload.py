@@ -54,6 +54,64 @@ async def test_no_more_threads_than_allowed_and_daemons_all() -> None:
     await until_no_thread("t-limit")
 
 
+async def test_work_that_hangs_does_not_delay_other_work_up_to_the_most_threads() -> None:
+    offload, gate = Offload(2, "t-most", most=6), threading.Event()
+    hung = [asyncio.create_task(offload.run(n, lambda: gate.wait(5))) for n in range(5)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(2):
+        assert await offload.run("good", lambda: 1) == 1
+    more = [asyncio.create_task(offload.run(n, lambda: gate.wait(5))) for n in range(5, 10)]
+    await asyncio.sleep(0.3)
+    assert sum(thread.name == "t-most" for thread in threading.enumerate()) == 6
+    gate.set()
+    assert await asyncio.gather(*hung, *more) == [True] * 10
+    await until_no_thread("t-most")
+
+
+async def test_callers_that_went_away_are_not_kept_by_work_that_hangs() -> None:
+    offload, gate = Offload(1, "t-gone"), threading.Event()
+    for _ in range(100):
+        task = asyncio.create_task(offload.run("key", lambda: gate.wait(5)))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    assert sum(len(work.waiters) for work in offload._work.values()) == 1
+    gate.set()
+    await until_no_thread("t-gone")
+
+
+async def test_without_threads_the_work_fails_and_later_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    offload = Offload(2, "t-none")
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OSError, match="no thread"):
+            await offload.run("a", lambda: 1)
+    assert await offload.run("a", lambda: 2) == 2
+
+
+async def test_without_more_threads_the_work_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    offload, gate = Offload(2, "t-few"), threading.Event()
+    first = asyncio.create_task(offload.run("a", lambda: gate.wait(5)))
+    await asyncio.sleep(0)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        second = asyncio.create_task(offload.run("b", lambda: 2))
+        await asyncio.sleep(0.2)
+    assert not second.done()
+    gate.set()
+    assert await first
+    assert await second == 2
+    await until_no_thread("t-few")
+
+
 async def test_work_that_nobody_waits_for_any_more_is_not_begun() -> None:
     offload, gate, begun = Offload(1, "t-dropped"), threading.Event(), []
     first = asyncio.create_task(offload.run("first", lambda: gate.wait(5)))

@@ -54,6 +54,17 @@ def test_a_refused_login_is_told_from_other_refusals(code: int, v5: bool, kind: 
     assert not str(error).endswith("."), "it stands in the middle of other sentences"
 
 
+@pytest.mark.parametrize(("code", "v5"), [(4, False), (5, False), (5, True), (0x86, True), (0x87, True)])
+def test_refused_credentials_say_what_to_check(code: int, v5: bool) -> None:
+    assert str(connack_error("b:1", code, v5=v5, text="no")).endswith('it says "no"; check username and password')
+    assert str(connack_error("b:1", code, v5=v5, named=False)).endswith("; no username is configured")
+
+
+@pytest.mark.parametrize(("code", "v5"), [(1, False), (2, False), (3, False), (0x88, True), (0x8A, True)])
+def test_other_refusals_do_not_blame_the_credentials(code: int, v5: bool) -> None:
+    assert "username" not in str(connack_error("b:1", code, v5=v5, named=False))
+
+
 def test_what_the_broker_says_is_quoted_without_control_characters_and_not_at_any_length() -> None:
     error = connack_error("b:1", 0x88, v5=True, text="come\nback\x1b[31m later" + "x" * 1000)
     assert 'it says "comeback[31m later' in str(error)

@@ -91,8 +91,21 @@ async def test_an_unknown_authority_is_refused(
     start_mosquitto: Start, certificates: Certificates, tmp_path: Path
 ) -> None:
     broker = await start_mosquitto(listeners={"tls": certificates.listener(tmp_path)})
-    assert "authority" in await refused(tls_options(broker, Certificates()))
-    assert "trustedCaCertificate" in await refused(tls_options(broker, certificates, ca=None))
+    assert "set trustedCaCertificate" in await refused(tls_options(broker, certificates, ca=None))
+
+
+@pytest.mark.parametrize("which", ["server", "self_signed"])
+@pytest.mark.parametrize("with_root", [False, True])
+async def test_a_trusted_ca_certificate_that_is_the_wrong_one_is_said_to_be_that(
+    start_mosquitto: Start, certificates: Certificates, tmp_path: Path, which: str, with_root: bool
+) -> None:
+    pair: Pair = getattr(certificates, which)
+    if with_root:
+        pair = Pair(pair.certificate + certificates.ca, pair.key)
+    broker = await start_mosquitto(listeners={"tls": certificates.listener(tmp_path, pair)})
+    sentence = await refused(tls_options(broker, Certificates()))
+    assert sentence.endswith("; trustedCaCertificate does not hold this authority")
+    assert "set trustedCaCertificate" not in sentence
 
 
 async def test_a_wrong_address_is_refused(start_mosquitto: Start, certificates: Certificates, tmp_path: Path) -> None:
@@ -152,7 +165,7 @@ async def test_a_plain_link_to_a_tls_port_is_lost(
     start_mosquitto: Start, certificates: Certificates, tmp_path: Path
 ) -> None:
     broker = await start_mosquitto(listeners={"tls": certificates.listener(tmp_path)})
-    with pytest.raises(LinkError):
+    with pytest.raises(LinkError, match="check the port and protocol"):
         await enter(options(broker))
 
 
