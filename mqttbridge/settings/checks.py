@@ -130,6 +130,8 @@ def _pattern(text: str) -> topics.Pattern:
 def _path(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not hold a NUL character")
+    if text.startswith("~") and text.partition("/")[0] != "~":
+        raise ValueError("begins with ~, but only ~/ stands for a home directory; write the whole path")
     return text
 
 

@@ -222,14 +222,12 @@ def _state_directory(
     if settings.state_directory:
         configured = plain(settings.state_directory)
         first, _, rest = configured.partition("/")
-        if not first.startswith("~"):
+        if first != "~":
             return beside / configured
-        home = environ.get("HOME")
-        if first == "~" and home:
+        if home := environ.get("HOME"):
             return beside / home / rest.lstrip("/")
-        reason = "$HOME is not set" if first == "~" else "only ~/ stands for a home directory"
         at = ("stateDirectory",)
-        converter.problems.add(converter.marks[at], at, f"begins with ~, but {reason}; write the whole path")
+        converter.problems.add(converter.marks[at], at, "begins with ~, but $HOME is not set; write the whole path")
     # systemd separates several directories by colons.
     given = environ.get("STATE_DIRECTORY", "").split(":")[0]
     return beside / (given or "state")

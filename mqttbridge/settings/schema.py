@@ -239,7 +239,14 @@ class Http(Base, frozen=True, kw_only=True):
 class Journal(Base, frozen=True, kw_only=True):
     """The durable queue."""
 
-    max_size: Annotated[int, _size(1024 * 1024, "how large it may grow on disk")] = 1024**3
+    max_size: Annotated[
+        int,
+        _size(
+            64 * 1024,
+            "how large the queue's file may grow; its write-ahead log comes on top: as a rule an eighth of this "
+            "(64KiB at least, 16MiB at most), at times four times as much",
+        ),
+    ] = 1024**3
     when_full: Annotated[
         Literal["block", "drop-oldest"],
         Meta(description="block: refuse new uplinks; drop-oldest: make room, and count what was dropped"),

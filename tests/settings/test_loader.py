@@ -203,7 +203,7 @@ def test_a_state_directory_under_the_home_directory_is_found_there(tmp_path: Pat
 @pytest.mark.parametrize("written", ["~/x", "~root/x", "~x"])
 def test_a_state_directory_without_a_known_home_is_refused(tmp_path: Path, written: str) -> None:
     environ = {"HOME": "/home/me"} if written != "~/x" else {}
-    (found,) = complaints(tmp_path, f"stateDirectory: {written}", environ)
+    (found,) = complaints(tmp_path, f"stateDirectory: {written}\n", environ)
     assert found.startswith("mqttbridge.yaml:1:17: stateDirectory: begins with ~, but ")
     assert found.endswith("; write the whole path")
 

@@ -8,9 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mqttbridge.settings.schema import Configuration, Connection, Http, MqttSource, Settings
+from mqttbridge.settings.schema import Configuration, Connection, Http, Journal, MqttSource, Settings
 
 DEFAULTS = msgspec.structs.asdict(Configuration(host_name="h"))
+
+
+def test_the_smallest_journal_is_one_that_works_and_the_log_on_top_is_told() -> None:
+    size = msgspec.json.schema(Journal)["$defs"]["Journal"]["properties"]["maxSize"]
+    assert size["anyOf"][0]["minimum"] == 64 * 1024
+    assert "write-ahead log comes on top" in size["description"]
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
