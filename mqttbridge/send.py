@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import os
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -94,15 +95,32 @@ async def _post(loaded: Loaded, source: str, settings: HttpSource, bodies: Itera
     url = f"http://{where}:{port}/uplink/{source}"
     headers = {"content-type": "application/json", "user-agent": "mqttbridge-send"}
     async with httpx.AsyncClient(timeout=ANSWER_WITHIN, headers=headers, trust_env=False) as client:
-        for body in bodies:
+        for sent, body in enumerate(bodies):
             query = "" if settings.as_key is None else "?" + _signature(body, settings.as_key.reveal())
             try:
                 answer = await client.post(url + query, content=body)
             except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
-                raise SendError(f"no answer from {url}: {reason}; is mqttbridge running?") from error
+                why = f"no answer from {url}: {_cause(error)}; is mqttbridge running?"
+                raise SendError(why + _through(sent)) from error
             if answer.status_code != httpx.codes.OK:
-                raise SendError(f"{url} answered {answer.status_code}: {_detail(answer)}")
+                raise SendError(f"{url} answered {answer.status_code}: {_detail(answer)}{_through(sent)}")
+
+
+def _cause(error: BaseException) -> str:
+    """Give what the system said, which a library may have wrapped in words of its own."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.errno:
+            # The loop puts the address into `strerror`.
+            return os.strerror(inner.errno).lower()
+        group = inner.exceptions if isinstance(inner, BaseExceptionGroup) else ()
+        inner = group[0] if group else inner.__cause__ or inner.__context__
+    return str(error) or type(error).__name__
+
+
+def _through(sent: int) -> str:
+    """Say how many were taken before the one that was not."""
+    return f" ({sent} sent before that)" if sent else ""
 
 
 def _signature(body: bytes, as_key: str) -> str:
@@ -124,11 +142,13 @@ class _Acks:
     def __init__(self) -> None:
         self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.awaited = 0
+        self.sent = 0
         self.news = asyncio.Event()
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         self.awaited -= len(acks)
         for ack in acks:
+            self.sent += ack.code < REFUSED
             if ack.code >= REFUSED and not self.outcome.done():
                 self.outcome.set_exception(SendError(f"the broker refuses the uplink: {reason(ack.code)}"))
         self.news.set()
@@ -158,10 +178,13 @@ async def _publish(settings: MqttSource, dev_eui: str, bodies: Iterator[bytes]) 
             acks.awaited += 1
             await _answered(acks, AT_ONCE)
         await _answered(acks, 1)
+    except SendError as error:
+        raise SendError(f"{error}{_through(acks.sent)}") from error
     except LinkError as error:
-        raise SendError(f"the source's broker: {error}") from error
+        raise SendError(f"the source's broker: {error}{_through(acks.sent)}") from error
     except TimeoutError as error:
-        raise SendError(f"the source's broker {settings.host_name} did not answer in time") from error
+        broker = settings.host_name
+        raise SendError(f"the source's broker {broker} did not answer in time{_through(acks.sent)}") from error
     finally:
         await link.close()
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mqttbridge.send import _topic
+from tests.brokers.fake import fake_broker
 from tests.brokers.mosquitto import free_port
 from tests.brokers.recorder import recorder
-from tests.support.bridge import bridge, fcnts, run, subscribed, to
+from tests.support.bridge import NOBODY, bridge, fcnts, run, subscribed, to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +88,7 @@ async def test_what_cannot_be_sent_is_told_in_a_sentence(tmp_path: Path) -> None
         (["--source", "lcr"], ["'lcr'", "did you mean 'lrc'?"]),
         (["--source", "lrc", "--dev-eui", "0018B2"], ["--dev-eui", "16 hex digits"]),
         (["--source", "lrc", "--payload", "abc"], ["--payload", "even number"]),
-        (["--source", "lrc"], [f"http://127.0.0.1:{port}/uplink/lrc", "is mqttbridge running?"]),
+        (["--source", "lrc"], [f"http://127.0.0.1:{port}/uplink/lrc", ": connection refused; is mqttbridge running?"]),
         (["--source", "ns"], [f"127.0.0.1:{port}", "refused"]),
     ):
         done = await run("send", "--config", str(path), *arguments)
@@ -95,6 +97,33 @@ async def test_what_cannot_be_sent_is_told_in_a_sentence(tmp_path: Path) -> None
         (sentence,) = done.stderr
         assert all(word in sentence for word in words), sentence
         assert done.stdout == []
+
+
+async def test_a_count_that_was_not_reached_says_how_many_went_through(
+    tmp_path: Path, plain_mosquitto: Mosquitto
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    sources = {"lrc": {"transport": "http"}, "ns": subscribed(plain_mosquitto, "ns/up", "ns/up/#")}
+    journal = {"maxSize": "1MiB"}
+    async with bridge(
+        tmp_path, sources=sources, connections={"acme": to(NOBODY)}, journal=journal, http={"listen": address}
+    ) as daemon:
+        done = await run("send", "--config", str(daemon.path), "--source", "lrc", "--count", "100000")
+        (sentence,) = done.stderr
+        sent = (await daemon.account("acme"))["routed"]
+        assert sent > 0
+        assert "answered 503" in sentence
+        assert sentence.endswith(f"({sent} sent before that)")
+    async with fake_broker() as broker:
+        path = tmp_path / "other.yaml"
+        path.write_text(json.dumps({"sources": {"ns": subscribed(broker, "a")}}))
+        sending = asyncio.create_task(run("send", "--config", str(path), "--source", "ns", "--count", "100000"))
+        await broker.wait_published(1000)
+        await broker.stop()
+        (sentence,) = (await sending).stderr
+        sent = int(sentence.rpartition("(")[2].split()[0])
+        assert 900 <= sent <= len(broker.published)
+        assert sentence.endswith(f"({sent} sent before that)")
 
 
 async def test_the_answer_of_the_daemon_is_told(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mqttbridge.observe.log import get_logger
-from mqttbridge.sources.asgi import answer, problem
+from mqttbridge.sources.asgi import answer, problem, problem_unread
 from mqttbridge.sources.http import PREFIX
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ __all__ = ["App"]
 
 log = get_logger()
 
+MAX_UNDER_WAY = 2000
+"""Requests; /health is answered beyond it too."""
+
 
 class App:
     """The ASGI application under the one listener."""
@@ -28,6 +31,7 @@ class App:
         """Serve uplinks and the view."""
         self._uplinks = uplinks
         self._view = view
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. A bug is answered with 500, told in the log, and ends nothing else."""
@@ -40,12 +44,19 @@ class App:
             started = True
             await send(message)
 
+        if self._under_way >= MAX_UNDER_WAY and scope["path"] != "/health":
+            detail = f"{MAX_UNDER_WAY} requests are under way, the most that are taken at once; send it again later"
+            await self._uplinks.overloaded(scope, receive, send, detail)
+            return
+        self._under_way += 1
         try:
             await self._route(scope, receive, sending)
         except Exception:
             log.exception("http.crashed", path=scope["path"])
             if not started:
                 await problem(send, 500, "internal error: the log of mqttbridge has the cause; please report it")
+        finally:
+            self._under_way -= 1
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -53,9 +64,10 @@ class App:
             await self._uplinks(scope, receive, send)
         elif path not in ("/health", "/metrics"):
             detail = "there is nothing here; there are POST /uplink/<source>, GET /health and GET /metrics"
-            await problem(send, 404, detail)
+            await self._uplinks.not_found(scope, receive, send, detail)
         elif scope["method"] not in ("GET", "HEAD"):
-            await problem(send, 405, f"{path} is for GET", headers=((b"allow", b"GET, HEAD"),))
+            allow = ((b"allow", b"GET, HEAD"),)
+            await problem_unread(scope, receive, send, 405, f"{path} is for GET", headers=allow)
         elif path == "/health":
             await self._health(send)
         else:
@@ -64,9 +76,8 @@ class App:
 
     async def _health(self, send: Send) -> None:
         health = self._view.health()
+        more: dict[str, Any] = {"connections": health.connections, "not_open": health.not_open}
         if health.reasons:
-            detail = "; ".join(health.reasons)
-            await problem(send, 503, detail, reasons=health.reasons, connections=health.connections)
+            await problem(send, 503, "; ".join(health.reasons), reasons=health.reasons, **more)
         else:
-            body = msgspec.json.encode({"status": "ok", "connections": health.connections})
-            await answer(send, 200, body)
+            await answer(send, 200, msgspec.json.encode({"status": "ok", **more}))

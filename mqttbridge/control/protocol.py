@@ -20,6 +20,9 @@ MAX_HEAD = 64 * 1024
 """Bytes of request line and headers, give or take what is read at once."""
 HEAD_WITHIN = 20.0
 """Seconds from the connection, or from the first byte of a further request."""
+MAX_KEPT = 2000
+"""Connections. While there are more, each is closed after its answer: idle ones must not take all that the process has.
+"""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -48,6 +51,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Stop watching: the body has limits of its own."""
         self._head_ends()
         super().on_headers_complete()
+        if len(self.connections) > MAX_KEPT:
+            self.cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
         """Parse; a head that does not end is refused."""

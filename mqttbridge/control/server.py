@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["HttpServer", "bind"]
 
 BACKLOG = 1024
-MAX_CONNECTIONS = 2000
 KEEP_ALIVE = 75
 """Seconds; longer than what network servers and proxies keep idle connections for."""
 LAST_REQUESTS = 3
@@ -61,7 +60,6 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=MAX_CONNECTIONS,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=LAST_REQUESTS,
             ),

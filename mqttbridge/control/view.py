@@ -9,14 +9,27 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Health", "View"]
+__all__ = ["Health", "NotOpen", "View"]
+
+
+class NotOpen(msgspec.Struct, frozen=True):
+    """A connection that is not OPENED. `reason` is a sentence, empty if there is none."""
+
+    connection: str
+    state: str
+    reason: str
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How the daemon is. `reasons` (sentences) make it fail; `connections` counts them by state."""
+    """How the daemon is. `reasons` (sentences) make it fail; `connections` counts them by state.
+
+    `not_open` names the connections that are not OPENED, which does not make it fail: the first 100, inactive ones
+    last.
+    """
 
     reasons: tuple[str, ...]
     connections: Mapping[str, int]
+    not_open: tuple[NotOpen, ...] = ()
 
 
 class View(Protocol):

@@ -26,7 +26,7 @@ class Format(Protocol):
         ...
 
     def verify(self, query_string: bytes, uplink_body: bytes, as_key: str) -> None:
-        """Check the signature of an HTTP request that carries one document. Raises `TokenError`."""
+        """Check the signature of an HTTP request that carries one document. Raises `TokenError`, `DocumentError`."""
         ...
 
 

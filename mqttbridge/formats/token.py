@@ -16,13 +16,15 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 from msgspec import Raw, Struct, field
 
-from mqttbridge.errors import TokenError
+from mqttbridge.errors import DocumentError, TokenError
 from mqttbridge.model import DocumentKind
 
-__all__ = ["sign", "verify"]
+__all__ = ["require_token", "sign", "verify"]
 
 PARAMETERS = (b"LrnDevEui", b"LrnFPort", b"LrnInfos", b"AS_ID", b"Time")
 TOKEN = b"Token"
+REQUIRED = (b"AS_ID", b"Time", TOKEN)
+"""The others may be absent: a report has no port. What is absent does not enter the Token."""
 MAX_QUERY = 4096
 BOM = b"\xef\xbb\xbf"
 ABSENT = Raw()
@@ -43,17 +45,25 @@ decode_signed = msgspec.json.Decoder(dict[DocumentKind, Signed]).decode
 decode_text = msgspec.json.Decoder(str).decode
 
 
+def require_token(query_string: bytes) -> None:
+    """Raise `TokenError` for a query string that has no Token at all: cheap, and needs no body."""
+    if not query_string:
+        raise TokenError("the request has no query string, and so no Token; have the network server sign its requests")
+    if b"Token=" not in query_string:
+        raise TokenError("Token missing in the query string; have the network server sign its requests")
+
+
 def verify(query_string: bytes, uplink_body: bytes, as_key: str) -> None:
     """Check the Token of a request: `query_string` without its `?`, the body as it came, the AS key (32 hex digits).
 
-    Raises `TokenError`, whose sentence names what is missing or wrong. A Token covers one document, not a batch.
+    Raises `TokenError`, whose sentence names what is missing or wrong, and `DocumentError` for a body that is no
+    document, so that no Token can cover it. A Token covers one document, not a batch.
     """
-    if not query_string:
-        raise TokenError("the request has no query string, and so no Token; have the network server sign its requests")
+    require_token(query_string)
     if len(query_string) > MAX_QUERY:
         raise TokenError(f"the query string has more than {MAX_QUERY} bytes; a signed one is far shorter")
     values = _parameters(query_string)
-    missing = [name.decode() for name in (*PARAMETERS, TOKEN) if name not in values]
+    missing = [name.decode() for name in REQUIRED if name not in values]
     if missing:
         raise TokenError(f"{' and '.join(missing)} missing in the query string; a signed request has all of them")
     expected = _token(_body_part(uplink_body), values, as_key).encode()
@@ -65,7 +75,7 @@ def sign(uplink_body: bytes, as_key: str, *, as_id: str, time: str, infos: str =
     """Give the query string (percent-encoded, with Token) that an LRC would send with this document.
 
     `time` is ISO 8601 with an offset; `infos` defaults to the AS_ID with a routing profile, as an LRC writes it.
-    Raises `TokenError` if the document lacks what enters the Token.
+    Raises `TokenError` if the document lacks what enters the Token, `DocumentError` if it is none.
     """
     _, signed = _signed(uplink_body)
     values = {
@@ -94,7 +104,7 @@ def _parameters(query_string: bytes) -> dict[bytes, bytes]:
 
 def _token(body_part: bytes, values: dict[bytes, bytes], as_key: str) -> str:
     """Compute the Token."""
-    query_part = b"&".join(name + b"=" + values[name] for name in PARAMETERS)
+    query_part = b"&".join(name + b"=" + values[name] for name in PARAMETERS if name in values)
     # Not str(): a Secret shows a mask there.
     return hashlib.sha256(body_part + query_part + as_key.lower().encode()).hexdigest()
 
@@ -103,9 +113,10 @@ def _body_part(body: bytes) -> bytes:
     """Give what the document adds, by its kind."""
     kind, signed = _signed(body)
     customer, dev_eui = _text(signed.customer_id, "CustomerID"), _text(signed.dev_eui, "DevEUI")
-    for name, value in (("CustomerID", customer), ("DevEUI", dev_eui)):
-        if not value:
-            raise TokenError(f"{kind}.{name} is missing, which the Token needs")
+    if not dev_eui:
+        raise DocumentError(f"{kind}.DevEUI is missing, which the Token needs", field=f"{kind}.DevEUI")
+    if not customer:
+        raise TokenError(f"{kind}.CustomerID is missing, which the Token needs")
     port = _text(signed.fport, "FPort") or b"0"
     match kind:
         case DocumentKind.UPLINK:
@@ -127,10 +138,9 @@ def _signed(body: bytes) -> tuple[DocumentKind, Signed]:
     try:
         roots = decode_signed(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        problem = "it is not one document of a known kind"
-        raise TokenError(f"the Token cannot be verified on this body: {problem}") from error
+        raise DocumentError("the body is not one document of a known kind, so that its Token covers nothing") from error
     if len(roots) != 1:
-        raise TokenError(f"the Token covers a document with one root key; this one has {len(roots)}")
+        raise DocumentError(f"the Token covers a document with one root key; this one has {len(roots)}")
     return next(iter(roots.items()))
 
 

@@ -133,8 +133,8 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
                 "index",
                 "left_out",
             ),
-            "A source sent something that is not taken: no uplink, a wrong Token, too large; or somebody (`client`) sent "
-            "it to a URL of no source (kind `unknown_source`, with the `path`).",
+            "A source sent something that is not taken: no uplink, a wrong Token, too large; or somebody (`client`) "
+            "sent it to a URL of no source (kind `unknown_source`, with the `path`).",
             "A client by HTTP was told; nothing was stored. `dev_eui`, and `index` in a batch, stand there if known.",
         ),
         "uplink.unrouted": Event(

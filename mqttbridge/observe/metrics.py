@@ -31,6 +31,9 @@ REJECTIONS = (
     "method",
     "cut_short",
     "retained",
+    "not_subscribed",
+    "unknown_source",
+    "overloaded",
     "journal_full",
     "journal_failed",
     "other",
@@ -98,6 +101,8 @@ class Metrics:
         )
         for counter in (self._accepted, self._rejected, self._unrouted):
             self._registry.register(counter)
+        # What is sent to a URL of no source is nobody's: its label is empty.
+        self._rejected.add(0, "", "unknown_source")
         self._registry.register(_Connections(counts, states))
         self._registry.register(_JournalHealth(journal_health))
         ProcessCollector(registry=self._registry)
@@ -196,7 +201,8 @@ class _JournalHealth(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the three gauges."""
         health = self._health()
-        yield GaugeMetricFamily("mqttbridge_journal_size_bytes", "Size of the journal on disk.", health.size)
+        used = "What the journal's file holds: without its free pages and its write-ahead log."
+        yield GaugeMetricFamily("mqttbridge_journal_size_bytes", used, health.size)
         yield GaugeMetricFamily("mqttbridge_journal_max_size_bytes", "What journal.maxSize allows.", health.max_size)
         yield GaugeMetricFamily(
             "mqttbridge_journal_healthy",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import msgspec
 
-__all__ = ["Message", "Receive", "Scope", "Send", "answer", "problem"]
+__all__ = ["Message", "Receive", "Scope", "Send", "answer", "problem", "problem_unread"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,6 +19,15 @@ Send = Callable[[Message], Awaitable[None]]
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
+TITLES = {413: "Content Too Large"}
+"""Where RFC 9110 says something else than the oldest Python that we run on."""
+SMALL = 64 * 1024
+"""Bytes of a body that is read before the answer even if nobody wants it, so that the connection may be kept."""
+LINGER = 10.0
+"""Seconds."""
+LINGER_BYTES = 64 * 1024 * 1024
+"""How much of an unwanted body is read and discarded, at most."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -24,15 +35,62 @@ async def answer(
     send: Send, status: int, body: bytes, content_type: bytes = b"application/json", headers: Headers = ()
 ) -> None:
     """Send a whole answer."""
-    length = (b"content-length", str(len(body)).encode())
-    start = {"type": "http.response.start", "status": status}
-    await send({**start, "headers": [(b"content-type", content_type), length, *headers]})
+    await send(_start(status, body, content_type, headers))
     await send({"type": "http.response.body", "body": body})
 
 
 async def problem(send: Send, status: int, detail: str, *, headers: Headers = (), **more: object) -> None:
     """Send problem details (RFC 9457, section 3): `detail` is a sentence, `more` are members of our own."""
-    body: dict[str, object] = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status}
-    body["detail"] = detail
+    await answer(send, status, _details(status, detail, more), b"application/problem+json", headers)
+
+
+async def problem_unread(
+    scope: Scope, receive: Receive, send: Send, status: int, detail: str, *, headers: Headers = (), **more: object
+) -> None:
+    """Send problem details to a client that may still be sending its body.
+
+    Were the connection closed on it, the client would see a reset instead of the answer. So a small body is read
+    first; of a large one the rest is read, and discarded, behind the answer.
+    """
+    given = dict(scope["headers"])
+    length = int(given.get(b"content-length", b"0"))
+    chunked = b"transfer-encoding" in given
+    small = not chunked and length <= SMALL
+    if small and (not length or await _discard(receive)):
+        await problem(send, status, detail, headers=headers, **more)
+        return
+    body = _details(status, detail, more)
+    await send(_start(status, body, b"application/problem+json", (*headers, (b"connection", b"close"))))
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if not small:
+        await _discard(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _start(status: int, body: bytes, content_type: bytes, headers: Headers) -> Message:
+    length = (b"content-length", str(len(body)).encode())
+    return {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(b"content-type", content_type), length, *headers],
+    }
+
+
+def _details(status: int, detail: str, more: dict[str, object]) -> bytes:
+    title = TITLES.get(status) or http.HTTPStatus(status).phrase
+    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     body.update((key, value) for key, value in more.items() if value not in (None, ""))
-    await answer(send, status, _encode(body), b"application/problem+json", headers)
+    return _encode(body)
+
+
+async def _discard(receive: Receive) -> bool:
+    """Read and forget what still comes, within bounds; False if they were reached before the end."""
+    left = LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER):
+            while left > 0:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return True
+                left -= len(message["body"])
+    return False

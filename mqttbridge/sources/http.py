@@ -7,14 +7,15 @@ commit. A batch is taken whole or not at all.
 from __future__ import annotations
 
 import asyncio
+import difflib
 from typing import TYPE_CHECKING
 
 from mqttbridge.errors import DocumentError, JournalError, JournalFull, TokenError
 from mqttbridge.formats import FORMATS
 from mqttbridge.formats.batch import split
-from mqttbridge.formats.token import verify
-from mqttbridge.sources.asgi import answer, problem
-from mqttbridge.sources.intake import MAX_BODY
+from mqttbridge.formats.token import require_token, verify
+from mqttbridge.sources.asgi import answer, problem, problem_unread
+from mqttbridge.sources.intake import MAX_BODY, device_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,14 +33,28 @@ READ_WITHIN = 20.0
 PARSE_AT_ONCE = 200
 """Documents; about a millisecond."""
 RETRY_AFTER = (b"retry-after", b"5")
+MAX_SHOWN = 100
+"""Characters of a path."""
 NDJSON = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
 
 
 class _Refused(Exception):
-    """The request gets this answer."""
+    """The request gets this answer. `unread`: its body was not read to the end. `device` is for the log alone."""
 
-    def __init__(self, status: int, kind: str, detail: str, *, headers: Headers = (), **more: object) -> None:
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        unread: bool = False,
+        headers: Headers = (),
+        device: str = "",
+        **more: object,
+    ) -> None:
         super().__init__(detail)
+        self.unread = unread
+        self.device = device
         self.status = status
         self.kind = kind
         self.detail = detail
@@ -60,45 +75,88 @@ class HttpIntake:
         source = scope["path"].removeprefix(PREFIX)
         settings = self._sources.get(source)
         if settings is None:
-            detail = f"there is no source {source!r} with transport http; name it under `sources` in the configuration"
-            await problem(send, 404, detail)
+            shown = _shown(source)
+            detail = f"there is no source {shown} with transport http; name it under `sources` in the configuration"
+            await self.not_found(scope, receive, send, detail)
             return
         try:
             accepted = await self._take(source, settings, scope, receive)
         except _Refused as refused:
-            self._intake.rejected(source, refused.kind, refused.detail)
-            if refused.status:
+            client, index = _client(scope), refused.more.get("index")
+            self._intake.rejected(
+                source, refused.kind, refused.detail, client=client, dev_eui=refused.device, index=index
+            )
+            if refused.unread:
+                await problem_unread(
+                    scope, receive, send, refused.status, refused.detail, headers=refused.headers, **refused.more
+                )
+            elif refused.status:
                 await problem(send, refused.status, refused.detail, headers=refused.headers, **refused.more)
         else:
             await answer(send, 200, b'{"accepted": %d}' % accepted)
 
+    async def not_found(self, scope: Scope, receive: Receive, send: Send, detail: str) -> None:
+        """Answer 404 for a path where nothing is. A POST there may be an uplink, and lost: it is counted and told."""
+        near = self._near(scope["path"])
+        if near:
+            detail = f"{detail}; did you mean {PREFIX}{near}?"
+        if scope["method"] == "POST":
+            path, device = _shown(scope["path"]), device_in(scope["query_string"])
+            self._intake.rejected(
+                "", "unknown_source", detail, near=near, client=_client(scope), path=path, dev_eui=device
+            )
+        await problem_unread(scope, receive, send, 404, detail)
+
+    async def overloaded(self, scope: Scope, receive: Receive, send: Send, detail: str) -> None:
+        """Answer 503 to a request that there is no room for."""
+        source = scope["path"].removeprefix(PREFIX)
+        if source in self._sources:
+            self._intake.rejected(source, "overloaded", detail, client=_client(scope))
+        await problem_unread(scope, receive, send, 503, detail, headers=(RETRY_AFTER,))
+
+    def _near(self, path: str) -> str:
+        """Give the source that a path may have meant, or nothing."""
+        wanted = path.rstrip("/").rpartition("/")[2].casefold()
+        names = {name.casefold(): name for name in self._sources}
+        if wanted in names:
+            return names[wanted]
+        close = difflib.get_close_matches(wanted, names, 1) if len(wanted) < MAX_SHOWN else []
+        return names[close[0]] if close else ""
+
     async def _take(self, source: str, settings: HttpSource, scope: Scope, receive: Receive) -> int:
         """Read, check, parse and store. Gives how many were accepted, or raises `_Refused`."""
         if scope["method"] != "POST":
-            raise _Refused(405, "method", "uplinks come by POST", headers=((b"allow", b"POST"),))
+            raise _Refused(405, "method", "uplinks come by POST", unread=True, headers=((b"allow", b"POST"),))
         headers = dict(scope["headers"])
         ndjson = _media_type(headers)
+        if settings.as_key is not None:
+            _require_token(scope["query_string"])
         body = await _read(headers, receive)
         if not body and b"upgrade" in headers:
             # The parser under us ends such a request at its headers (Java's HttpClient asks so for HTTP/2).
             detail = "a request that asks for an upgrade has no body here; have the client speak plain HTTP/1.1"
             raise _Refused(400, "malformed", detail)
+        documents: list[bytes] = []
         try:
             documents = split(body, ndjson=ndjson)
             if settings.as_key is not None:
-                _verify(scope["query_string"], documents, settings.as_key.reveal())
+                self._verify(scope["query_string"], documents, settings)
             batch = ndjson or body.lstrip().startswith(b"[")
             uplinks = await self._parse(source, settings, documents, batch=batch)
             await self._intake.accept(source, uplinks)
-        except TokenError as error:
-            challenge = (b"www-authenticate", b"ThingPark-Token")
-            raise _Refused(401, "unauthorised", str(error), headers=(challenge,)) from error
-        except DocumentError as error:
-            raise _Refused(400, "malformed", str(error), field=error.field, index=error.index) from error
-        except JournalError as error:
-            kind = "journal_full" if isinstance(error, JournalFull) else "journal_failed"
-            raise _Refused(503, kind, str(error), headers=(RETRY_AFTER,)) from error
+        except (TokenError, DocumentError, JournalError) as error:
+            raise _refusal(error, documents, ndjson=ndjson) from error
         return len(uplinks)
+
+    def _verify(self, query: bytes, documents: list[bytes], settings: HttpSource) -> None:
+        if len(documents) != 1 or settings.as_key is None:
+            raise TokenError("a Token covers exactly one document; send each document in a request of its own")
+        try:
+            verify(query, documents[0], settings.as_key.reveal())
+        except DocumentError:
+            # The parser says better what is wrong with it.
+            FORMATS[settings.format].parse(documents[0], source="", received=0)
+            raise
 
     async def _parse(self, source: str, settings: HttpSource, documents: list[bytes], *, batch: bool) -> list[Uplink]:
         """Parse all of them, or raise for the first that is none."""
@@ -118,16 +176,59 @@ class HttpIntake:
         return uplinks
 
 
-def _verify(query: bytes, documents: list[bytes], as_key: str) -> None:
-    if len(documents) != 1:
-        raise TokenError("a Token covers exactly one document; send each document in a request of its own")
-    verify(query, documents[0], as_key)
+def _refusal(error: TokenError | DocumentError | JournalError, documents: list[bytes], *, ndjson: bool) -> _Refused:
+    """Give the answer to documents that were not taken, and why."""
+    at = (error.index or 0) if isinstance(error, DocumentError) else 0
+    document = documents[at] if at < len(documents) else b""
+    device = device_in(document)
+    if isinstance(error, TokenError):
+        return _unauthorised(error, device)
+    if isinstance(error, DocumentError):
+        detail = str(error) + _hint(document, str(error), ndjson=ndjson)
+        return _Refused(400, "malformed", detail, device=device, field=error.field, index=error.index)
+    kind = "journal_full" if isinstance(error, JournalFull) else "journal_failed"
+    device = device if len(documents) == 1 else ""
+    return _Refused(503, kind, str(error), device=device, headers=(RETRY_AFTER,))
+
+
+def _hint(document: bytes, problem: str, *, ndjson: bool) -> str:
+    """Say which Content-Type may have been meant."""
+    if ndjson and (document.startswith(b"[") or document == b"{"):
+        return "; application/x-ndjson has a document in each line: send JSON of another shape as application/json"
+    if not ndjson and "trailing characters" in problem:
+        return "; send several documents as an array, or one in each line with Content-Type application/x-ndjson"
+    return ""
+
+
+def _unauthorised(error: TokenError, device: str, *, unread: bool = False) -> _Refused:
+    challenge = (b"www-authenticate", b"ThingPark-Token")
+    return _Refused(401, "unauthorised", str(error), unread=unread, headers=(challenge,), device=device)
+
+
+def _require_token(query: bytes) -> None:
+    """Refuse at once what has no Token, before its body is read."""
+    try:
+        require_token(query)
+    except TokenError as error:
+        raise _unauthorised(error, device_in(query), unread=True) from error
+
+
+def _client(scope: Scope) -> str:
+    """Give the address that the request came from."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _shown(path: str) -> str:
+    """Give a short form of a foreign path that is safe in a log line."""
+    return ascii(path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "...")
 
 
 def _media_type(headers: Mapping[bytes, bytes]) -> bool:
     """Tell whether the body is NDJSON; refuse what is not JSON at all."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise _Refused(415, "media_type", "Content-Encoding is not supported; send the body as it is")
+        detail = "Content-Encoding is not supported; send the body as it is"
+        raise _Refused(415, "media_type", detail, unread=True)
     given = headers.get(b"content-type", b"application/json")
     media = given.split(b";", 1)[0].strip().lower()
     if media in NDJSON:
@@ -135,7 +236,7 @@ def _media_type(headers: Mapping[bytes, bytes]) -> bool:
     if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
         shown = media[:80].decode("latin-1")
         detail = f"Content-Type is {shown}; send application/json, or application/x-ndjson for a document a line"
-        raise _Refused(415, "media_type", detail)
+        raise _Refused(415, "media_type", detail, unread=True)
     return False
 
 
@@ -143,7 +244,7 @@ async def _read(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
     """Read the whole body, within its limits of size and time."""
     too_large = f"the body is larger than {MAX_BODY} bytes; send fewer documents at once"
     if int(headers.get(b"content-length", b"0")) > MAX_BODY:
-        raise _Refused(413, "too_large", too_large)
+        raise _Refused(413, "too_large", too_large, unread=True)
     try:
         async with asyncio.timeout(READ_WITHIN):
             message = await receive()
@@ -151,7 +252,7 @@ async def _read(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
             while message["type"] == "http.request":
                 chunks += message["body"]
                 if len(chunks) > MAX_BODY:
-                    raise _Refused(413, "too_large", too_large)
+                    raise _Refused(413, "too_large", too_large, unread=bool(message.get("more_body")))
                 if not message.get("more_body"):
                     return bytes(chunks)
                 message = await receive()

@@ -7,6 +7,7 @@ customer's broker.
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from mqttbridge.model import Entry
@@ -23,12 +24,21 @@ if TYPE_CHECKING:
     from mqttbridge.observe.throttle import Throttle
     from mqttbridge.routing import Router
 
-__all__ = ["MAX_BODY", "Intake"]
+__all__ = ["MAX_BODY", "Intake", "device_in"]
 
 log = get_logger()
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes that come at once, at most."""
+DEVICE = re.compile(rb'(?:"DevEUI"\s*:\s*"|LrnDevEui=)((?:[0-9A-Fa-f]{2}[-:]?){7}[0-9A-Fa-f]{2})').search
+SEARCHED = 64 * 1024
+"""Bytes."""
+
+
+def device_in(refused: bytes) -> str:
+    """Find the DevEUI in what was refused, a document or a query string, for the log; empty if there is none."""
+    found = DEVICE(refused, 0, SEARCHED)
+    return "" if found is None else found[1].decode().replace("-", "").replace(":", "").upper()
 
 
 class Intake:
@@ -94,9 +104,16 @@ class Intake:
             left_out=left_out or 0,
         )
 
-    def rejected(self, source: str, kind: str, error: MqttBridgeError | str) -> None:
-        """Count and tell what was not taken. `kind` is one of a small fixed set, for the metrics."""
+    def rejected(
+        self, source: str, kind: str, error: MqttBridgeError | str, *, near: str = "", **facts: object
+    ) -> None:
+        """Count and tell what was not taken.
+
+        `source` is empty for what was sent to no source, and `near` is then the one that was meant, perhaps. `kind`
+        is one of a small fixed set, for the metrics. `facts` are fields for the log; those that are empty are left out.
+        """
         self._metrics.rejected(source, kind)
-        left_out = self._throttle.due((source, "uplink.rejected", kind))
+        left_out = self._throttle.due((source, "uplink.rejected", kind, near))
         tell = log.debug if left_out is None else log.warning
-        tell("uplink.rejected", source=source, kind=kind, reason=str(error), left_out=left_out or 0)
+        facts = {name: value for name, value in {"source": source, **facts}.items() if value not in {None, ""}}
+        tell("uplink.rejected", kind=kind, reason=str(error), left_out=left_out or 0, **facts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from mqttbridge.mqtt.link import REFUSED, Link
 from mqttbridge.mqtt.reasons import reason
 from mqttbridge.observe.log import get_logger
 from mqttbridge.settings.secret import plain
+from mqttbridge.sources.intake import device_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +49,8 @@ JOURNAL_RETRY = 1.0
 DRAIN_FOR = 5.0
 REFUSED_DELAY = 60.0
 """After a refused login: trying a wrong password fast locks accounts."""
+NO_PART_OF_TOPIC = re.compile(r"\$(?:share/[^/]*|queue|exclusive)/")
+"""What may stand in front of a filter: shared subscriptions (MQTT 5, section 4.8.2), and what EMQX has of that kind."""
 SUMMARY_EVERY = 600.0
 """Seconds."""
 
@@ -91,6 +95,8 @@ class MqttIntake:
         self._failures = 0
         self._told_at = 0.0
         self._told_open = False
+        self._subscribed = _matcher([plain(topic) for topic in settings.topics])
+        self._retained_is_new = True
 
     def status(self) -> SourceStatus:
         """Tell how it is."""
@@ -106,13 +112,12 @@ class MqttIntake:
         consumer = asyncio.ensure_future(self._consume())
         try:
             while not self._stopping.is_set():
-                opened = self._clock.monotonic()
                 if consumer.done():
                     consumer = asyncio.ensure_future(self._consume())
                 error = await self._live(consumer)
                 if self._stopping.is_set():
                     return
-                healthy = self._status.open and self._clock.monotonic() - opened >= HEALTHY_AFTER
+                healthy = self._is_healthy()
                 if healthy:
                     self._failures, delay = 0, 0.0
                 delay = 0.0 if healthy else jitter(delay, self._random())
@@ -141,10 +146,15 @@ class MqttIntake:
             return LinkLost(f"internal error ({type(error).__name__}); please report it")
         finally:
             self._link = None
+            if self._is_healthy() and self._idle.is_set():
+                self._retained_is_new = False
             await link.close()
             # What was not acknowledged comes again; QoS 0 does not, and is still taken.
             self._buffer = deque(message for message in self._buffer if message.qos == 0)
             self._buffered = sum(len(message.payload) for message in self._buffer)
+
+    def _is_healthy(self) -> bool:
+        return self._status.open and self._clock.monotonic() - self._status.since >= HEALTHY_AFTER
 
     async def _entered(self, link: Link) -> bool:
         """Connect, log in and subscribe; False if a stop request came first."""
@@ -165,9 +175,12 @@ class MqttIntake:
         try:
             async with asyncio.timeout(limit / 1000):
                 await link.connect()
-                await link.login()
+                grant = await link.login()
         except TimeoutError as error:
             raise LinkTimeout(f"no connection within {limit} ms (connectionTimeout)") from error
+        if not grant.session_present:
+            # The broker did not know us: what it retains was never offered to us, and comes by our subscription.
+            self._retained_is_new = True
         await self._subscribe(link)
 
     async def _until_ended(
@@ -262,20 +275,28 @@ class MqttIntake:
         received, largest = self._intake.now(), self._intake.largest
         uplinks: list[Uplink] = []
         for message in batch:
-            if message.retain:
-                # What a broker kept from before we subscribed is old news, and comes again at every connect.
-                self._intake.rejected(self._source, "retained", f"a retained message on {message.topic!r}")
+            if message.retain and not self._retained_is_new:
+                # Whoever subscribes again in an old session gets again what it was given the first time.
+                self._rejected("retained", message, "was retained, and came again because of our new SUBSCRIBE")
+                continue
+            if not self._subscribed(message.topic):
+                # The broker's session still has what an earlier configuration subscribed to.
+                self._rejected("not_subscribed", message, "matches none of the configured `topics`")
                 continue
             if len(message.payload) > largest:
                 size = len(message.payload)
-                text = f"a message of {size} bytes on {message.topic!r}; {largest} are the most that is taken"
-                self._intake.rejected(self._source, "too_large", text)
+                text = f"has {size} bytes; {largest} are the most that is taken"
+                self._rejected("too_large", message, text)
                 continue
             try:
                 uplinks.append(self._parse(message.payload, source=self._source, received=received))
             except DocumentError as error:
-                self._intake.rejected(self._source, "malformed", f"on topic {message.topic!r}: {error}")
+                self._rejected("malformed", message, f"is no uplink: {error}")
         return uplinks
+
+    def _rejected(self, kind: str, message: Received, why: str) -> None:
+        text = f"a message on {message.topic!r} {why}"
+        self._intake.rejected(self._source, kind, text, dev_eui=device_in(message.payload))
 
     # -- the link's listener ---------------------------------------------------------------------------------------
 
@@ -295,3 +316,16 @@ class MqttIntake:
         """Note that the link ended by itself."""
         if self._dead is not None and not self._dead.done():
             self._dead.set_result(error)
+
+
+def _matcher(filters: Sequence[str]) -> Callable[[str], object]:
+    """Give what tells whether a topic matches any of some topic filters (MQTT 5, section 4.7)."""
+
+    def one(topic_filter: str) -> str:
+        levels = topic_filter[match.end() if (match := NO_PART_OF_TOPIC.match(topic_filter)) else 0 :]
+        text = re.escape(levels).replace(r"\+", "[^/]*")
+        text = re.sub(r"(^|/)\\#\Z", lambda end: "(?:/.*)?" if end[1] else ".*", text)
+        # A wildcard in front does not take what begins with $.
+        return f"(?!\\$){text}" if levels[:1] in {"+", "#"} else text
+
+    return re.compile("|".join(map(one, filters)), re.DOTALL).fullmatch

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from tests.support.bridge import NOBODY, to, uplink
+from mqttbridge import daemon as daemon_module
+from mqttbridge.control import app
+from tests.support.bridge import NOBODY, to, until, uplink
 from tests.support.inside import inside, request, wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.brokers.mosquitto import Mosquitto
     from tests.support.inside import Inside
 
 
@@ -28,7 +31,59 @@ async def test_health_is_good_while_uplinks_are_taken_whatever_the_brokers_do(he
     await here.until_state("acme", "UNREACHABLE")
     answer = await here.get("/health")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    assert answer.json() == {"status": "ok", "connections": {"UNREACHABLE": 1, "DEACTIVATED": 1}}
+    health = answer.json()
+    assert (health["status"], health["connections"]) == ("ok", {"UNREACHABLE": 1, "DEACTIVATED": 1})
+
+
+async def test_health_names_the_connections_that_are_not_open_with_the_reason(
+    here: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.until_state("acme", "UNREACHABLE")
+    unreachable, inactive = (await here.get("/health")).json()["not_open"]
+    assert (unreachable["connection"], unreachable["state"]) == ("acme", "UNREACHABLE")
+    assert "refused" in unreachable["reason"]
+    assert inactive == {"connection": "off", "state": "DEACTIVATED", "reason": "active is false"}
+    monkeypatch.setattr(daemon_module, "MAX_NAMED", 1)
+    assert len((await here.get("/health")).json()["not_open"]) == 1
+
+
+async def test_health_that_fails_names_them_too_and_an_open_one_is_not_named(
+    tmp_path: Path, plain_mosquitto: Mosquitto
+) -> None:
+    sources = {"ns": {"transport": "mqtt", "hostName": f"127.0.0.1:{NOBODY}", "protocol": "TCP", "topics": ["a"]}}
+    connections = {"up": to(plain_mosquitto), "down": to(NOBODY)}
+    async with inside(tmp_path, sources=sources, connections=connections) as here:
+        await here.until_state("up", "OPENED")
+        answer = await here.get("/health")
+        assert answer.status_code == 503
+        assert [one["connection"] for one in answer.json()["not_open"]] == ["down"]
+
+
+async def test_beyond_the_limit_a_request_is_told_to_come_again(here: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "MAX_UNDER_WAY", 2)
+    async with wire(here.url) as idle, wire(here.url) as one, wire(here.url) as two:
+        await idle.send(request("GET", "/metrics"))
+        assert (await idle.answer()).status == 200
+        for line in (one, two):
+            await line.send(request("POST", "/uplink/lrc", None, f"Content-Length: {len(uplink(1))}"))
+
+        async def full() -> bool:
+            return (await here.get("/metrics")).status_code == 503
+
+        await until(full, "two requests under way")
+        answer = await here.post("lrc", uplink(2))
+        problem = answer.json()
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+        assert int(answer.headers["retry-after"]) > 0
+        assert (problem["title"], "2 requests" in problem["detail"]) == ("Service Unavailable", True)
+        assert (await here.get("/health")).status_code == 200, "who watches is answered"
+        for line in (one, two):
+            await line.send(uplink(1))
+            assert (await line.answer()).status == 200
+        await idle.send(request("POST", "/uplink/lrc", uplink(3)))
+        assert (await idle.answer()).status == 200, "an idle connection took nobody's place"
+    assert await here.rejected("lrc", "overloaded") == 1
+    assert (await here.account("acme"))["routed"] == 3
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/health?verbose=1", "/nowhere"])

@@ -84,3 +84,20 @@ async def test_an_idle_connection_between_requests_is_kept(here: Inside, monkeyp
             assert (await other.answer()).status == 408, "that long at least"
         await line.send(request("GET", "/health"))
         assert (await line.answer()).status == 200
+
+
+async def test_while_there_are_too_many_connections_none_is_kept_after_its_answer(
+    here: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_KEPT", 2)
+    async with wire(here.url) as first, wire(here.url) as second:
+        for line in (first, second):
+            await line.send(request("GET", "/health"))
+            assert "connection" not in (await line.answer()).headers
+        async with wire(here.url) as third:
+            await third.send(request("GET", "/health"))
+            answer = await third.answer()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert await third.ended()
+        await first.send(request("GET", "/health"))
+        assert (await first.answer()).status == 200

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mqttbridge.errors import TokenError
+from mqttbridge.errors import DocumentError, TokenError
 from mqttbridge.formats import sample
 from mqttbridge.formats.token import sign, verify
 from mqttbridge.settings.secret import Secret
@@ -41,10 +41,10 @@ def refusal(query: bytes, body: bytes, key: str = KEY) -> str:
     return str(caught.value)
 
 
-def with_token(*parts: str) -> bytes:
+def with_token(*parts: str, query: bytes = QUERY) -> bytes:
     """Sign by the book: the parts of the body, then the query."""
-    token = hashlib.sha256("".join(parts).encode() + QUERY + KEY.encode()).hexdigest()
-    return QUERY + b"&Token=" + token.encode()
+    token = hashlib.sha256("".join(parts).encode() + query + KEY.encode()).hexdigest()
+    return query + b"&Token=" + token.encode()
 
 
 def test_the_vector_of_the_reference_is_accepted() -> None:
@@ -114,6 +114,23 @@ def test_each_kind_has_its_own_rule(kind: str, parts: tuple[str, ...]) -> None:
     refusal(SIGNED, document(kind, FCntDn=9))
 
 
+@pytest.mark.parametrize("absent", [{1}, {0}, {2}, {0, 1, 2}])
+def test_a_report_may_come_without_a_port_in_its_query(absent: set[int]) -> None:
+    query = b"&".join(part for at, part in enumerate(QUERY.split(b"&")) if at not in absent)
+    signed = with_token("100000001", "0018b20000000b20", query=query)
+    verify(signed, document("DevEUI_location"), KEY)
+    verify(b"&".join(reversed(signed.split(b"&"))), document("DevEUI_location"), KEY)
+    assert "does not match" in refusal(signed + b"&LrnFPort=9" * (1 in absent), document("DevEUI_notification"))
+    if 1 in absent:
+        assert "does not match" in refusal(signed + b"&LrnFPort=1", document("DevEUI_location"))
+
+
+@pytest.mark.parametrize("name", ["AS_ID", "Time", "Token"])
+def test_what_makes_a_signature_must_stand_in_the_query(name: str) -> None:
+    query = b"&".join(part for part in SIGNED.split(b"&") if not part.startswith(name.encode()))
+    assert f"{name} missing" in refusal(query, document())
+
+
 def test_the_key_may_be_a_secret_and_in_upper_case() -> None:
     verify(SIGNED, document(), Secret(KEY.upper()))
 
@@ -122,7 +139,8 @@ def test_the_key_may_be_a_secret_and_in_upper_case() -> None:
     ("query", "says"),
     [
         (b"", "no Token"),
-        (b"x=1", "LrnDevEui and LrnFPort and LrnInfos and AS_ID and Time and Token missing"),
+        (b"x=1", "Token missing"),
+        (b"Token=1", "AS_ID and Time missing"),
         (QUERY, "Token missing"),
         (SIGNED.replace(b"Time=", b"time="), "Time missing"),
         (SIGNED + b"&Token=" + TOKEN, "Token stands twice"),
@@ -150,21 +168,33 @@ def test_each_signed_field_is_covered(field: str) -> None:
     ("body", "says"),
     [
         (b"[" + document() + b"]", "one document"),
+        (document(CustomerID=None), "CustomerID is missing"),
+        (document(FPort=[1]), "neither a text nor a number"),
+        (document(FPort=True), "neither a text nor a number"),
+    ],
+)
+def test_a_body_that_cannot_be_signed_is_refused(body: bytes, says: str) -> None:
+    assert says in refusal(SIGNED, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
         (document() + b"\n" + document(), "not one document"),
         (b"", "not one document"),
         (b"nonsense", "not one document"),
         (b"{}", "one root key"),
         (b'{"BS_alarm": {}}', "known kind"),
         (b"\xff", "not one document"),
-        (document(CustomerID=None), "CustomerID is missing"),
         (b'{"DevEUI_uplink": {"CustomerID": "1"}}', "DevEUI is missing"),
-        (document(FPort=[1]), "neither a text nor a number"),
-        (document(FPort=True), "neither a text nor a number"),
         (b'{"DevEUI_uplink":{"x":' + b"[" * 100_000, "not one document"),
     ],
 )
-def test_a_body_that_cannot_be_signed_is_refused(body: bytes, says: str) -> None:
-    assert says in refusal(SIGNED, body)
+def test_with_a_body_that_is_no_document_the_document_is_what_is_wrong(body: bytes, says: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        verify(SIGNED, body, KEY)
+    assert says in str(caught.value)
+    assert "Token missing" in refusal(QUERY, body), "but without a Token it is not looked at"
 
 
 def test_the_wrong_key_is_refused() -> None:
@@ -183,5 +213,6 @@ def test_what_is_signed_is_verified(as_id: str, time: str, infos: str) -> None:
 @given(st.binary(max_size=200), st.binary(max_size=60))
 def test_any_request_is_verified_or_refused(query: bytes, body: bytes) -> None:
     refusal(query, document())
-    refusal(SIGNED, body)
-    refusal(SIGNED[: len(query)] + query, body)
+    for signed in (SIGNED, SIGNED[: len(query)] + query):
+        with pytest.raises((TokenError, DocumentError)):
+            verify(signed, body, KEY)

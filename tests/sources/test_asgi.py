@@ -33,7 +33,9 @@ async def test_an_answer_is_whole() -> None:
     assert body == {"type": "http.response.body", "body": b"{}"}
 
 
-@pytest.mark.parametrize(("status", "title"), [(400, "Bad Request"), (415, "Unsupported Media Type")])
+@pytest.mark.parametrize(
+    ("status", "title"), [(400, "Bad Request"), (413, "Content Too Large"), (415, "Unsupported Media Type")]
+)
 async def test_a_problem_has_the_members_of_the_standard_and_its_own_where_they_say_something(
     status: int, title: str
 ) -> None:

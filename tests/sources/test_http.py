@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ import pytest
 import pytest_asyncio
 
 from mqttbridge.errors import JournalFailed
-from mqttbridge.sources import http
+from mqttbridge.observe import throttle
+from mqttbridge.sources import asgi, intake
+from mqttbridge.sources import http as sources_http
 from tests.support.bridge import NDJSON, NOBODY, edited, to, until, uplink
-from tests.support.inside import inside, request, wire
+from tests.support.inside import Told, inside, request, wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -183,19 +186,137 @@ async def test_other_media_types_and_encodings_are_refused(here: Inside) -> None
 
 async def test_a_body_over_the_limit_is_refused_before_and_while_it_comes(here: Inside) -> None:
     async with wire(here.url) as line:
-        await line.send(request("POST", "/uplink/lrc", None, f"Content-Length: {http.MAX_BODY + 1}"))
+        await line.send(request("POST", "/uplink/lrc", None, f"Content-Length: {sources_http.MAX_BODY + 1}"))
         answer = await line.answer()
-        assert (answer.status, answer.problem["title"]) == (413, "Request Entity Too Large")
+        assert (answer.status, answer.problem["title"]) == (413, "Content Too Large")
     async with wire(here.url) as line:
         await line.send(request("POST", "/uplink/lrc", None, "Transfer-Encoding: chunked"))
         chunk = b"%x\r\n" % 2**20 + b" " * 2**20 + b"\r\n"
         await line.send(*[chunk] * 9, b"0\r\n\r\n")
         answer = await line.answer()
-        assert (answer.status, str(http.MAX_BODY) in answer.problem["detail"]) == (413, True)
-        # The connection is not confused by the rest.
-        await line.send(request("POST", "/uplink/lrc", uplink(1)))
-        assert (await line.answer()).status == 200
+        assert (answer.status, str(sources_http.MAX_BODY) in answer.problem["detail"]) == (413, True)
+        assert answer.headers["connection"] == "close"
+        assert await line.ended()
     assert await here.rejected("lrc", "too_large") == 2
+
+
+def ask(url: str, method: str, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+    """Ask as Python's own client does: it sends everything before it looks for an answer, and hangs up."""
+    client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    try:
+        client.request(method, path, body, {"Connection": "close", **headers})
+        answer = client.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        client.close()
+
+
+async def test_every_client_sees_why_its_large_body_is_refused(here: Inside) -> None:
+    large, medium = b" " * (20 * 1024 * 1024), b" " * 200_000
+    for method, path, body, headers, status in (
+        ("POST", "/uplink/lrc", large, {}, 413),
+        ("POST", "/uplink/lcr", medium, {}, 404),
+        ("PUT", "/uplink/lrc", medium, {}, 405),
+        ("POST", "/metrics", medium, {}, 405),
+        ("POST", "/nowhere", medium, {}, 404),
+        ("POST", "/uplink/lrc", medium, {"Content-Type": "text/plain"}, 415),
+        ("POST", "/uplink/signed", medium, {}, 401),
+    ):
+        for _ in range(3):
+            answer = await asyncio.to_thread(ask, here.url, method, path, body, **headers)
+            assert (answer[0], answer[1]["status"]) == (status, status), (method, path)
+
+
+async def test_a_small_body_that_comes_behind_its_head_is_refused_without_a_reset(here: Inside) -> None:
+    async with wire(here.url) as line:
+        await line.send(request("POST", "/uplink/lcr", None, "Content-Length: 3"))
+        await asyncio.sleep(0.05)
+        await line.send(b"abc")
+        answer = await line.answer()
+        assert (answer.status, answer.headers.get("connection")) == (404, None)
+        await line.send(request("POST", "/uplink/lrc", uplink(1)))
+        assert (await line.answer()).status == 200, "the connection goes on"
+
+
+async def test_a_body_that_nobody_wants_is_read_within_bounds(here: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "LINGER", 0.1)
+    for length in (10_000_000, 10):
+        async with wire(here.url) as line:
+            await line.send(request("POST", "/uplink/lcr", None, f"Content-Length: {length}"), b"x")
+            assert (await line.answer()).status == 404
+            assert await line.ended(), "not in time"
+    monkeypatch.setattr(asgi, "LINGER", 60.0)
+    monkeypatch.setattr(asgi, "LINGER_BYTES", 2**20)
+    async with wire(here.url) as line:
+        await line.send(request("POST", "/uplink/lcr", None, "Content-Length: 1000000000"))
+        assert (await line.answer()).status == 404
+        with pytest.raises(OSError):
+            await line.send(*[b" " * 2**20] * 100)
+
+
+# -- what the operator sees ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """Give what the log is told of refusals."""
+    told = Told()
+    monkeypatch.setattr(intake, "log", told)
+    monkeypatch.setattr(throttle, "log", told)
+    return told
+
+
+def rejections(told: Told) -> list[dict[str, Any]]:
+    return [fields for level, event, fields in told.lines if event == "uplink.rejected" and level == "warning"]
+
+
+async def test_an_uplink_to_a_wrong_url_is_told_with_what_was_meant_and_counted(here: Inside, told: Told) -> None:
+    paths = ["/uplink/LRC", "/uplink/lrc/", "//uplink/lrc", "/uplink/lcr", "/Uplink/lrc", "/v1/lrc"]
+    for path in paths:
+        async with wire(here.url) as line:
+            await line.send(request("POST", path + "?LrnDevEui=0018B20000000B20", uplink(1)))
+            answer = await line.answer()
+        assert (answer.status, "did you mean /uplink/lrc?" in answer.problem["detail"]) == (404, True), path
+    for path in ("/uplink", "/uplink/", "/", "/uplink/" + "x" * 5000):
+        async with wire(here.url) as line:
+            await line.send(request("POST", path, uplink(1)))
+            answer = await line.answer()
+        assert (answer.status, "did you mean" in answer.problem["detail"]) == (404, False), path
+        assert len(answer.body) < 500
+    lines = rejections(told)
+    assert {line["kind"] for line in lines} == {"unknown_source"}
+    assert lines[0]["path"] == "'/uplink/LRC'"
+    assert (lines[0]["client"], lines[0]["dev_eui"], "source" in lines[0]) == ("127.0.0.1", "0018B20000000B20", False)
+    assert "did you mean /uplink/lrc?" in lines[0]["reason"]
+    assert await here.rejected("", "unknown_source") == 10
+    await here.get("/uplink/lcr")
+    assert await here.rejected("", "unknown_source") == 10, "a GET brings no uplink"
+
+
+async def test_a_refusal_names_the_client_the_device_and_the_place_in_the_batch(here: Inside, told: Told) -> None:
+    other = edited(uplink(2, "0018B20000000C31"), FCntUp=-1, DevEUI="00-18-b2-00-00-00-0c-31")
+    await here.post("lrc", b"[" + uplink(1) + b"," + other + b"]")
+    await here.post("signed", VECTOR, f"?{QUERY}{quote(TIME)}&Token=0")
+    await here.post("signed", VECTOR, "?LrnDevEui=0018b20000000b20")
+    await here.post("lrc", b"nonsense")
+    batch, wrong, unsigned, nonsense = rejections(told)
+    assert (batch["source"], batch["client"], batch["dev_eui"], batch["index"]) == (
+        "lrc", "127.0.0.1", "0018B20000000C31", 1,
+    )  # fmt: skip
+    assert (wrong["kind"], wrong["dev_eui"]) == ("unauthorised", "0018B20000000B20")
+    assert (unsigned["kind"], unsigned["dev_eui"]) == ("unauthorised", "0018B20000000B20")
+    assert nonsense["client"] == "127.0.0.1"
+    assert not {"dev_eui", "index", "path"} & nonsense.keys()
+
+
+async def test_the_media_type_that_was_meant_is_named(here: Inside) -> None:
+    answer = await here.post("lrc", uplink(1) + b"\n" + uplink(2))
+    assert (answer.status_code, "application/x-ndjson" in answer.json()["detail"]) == (400, True)
+    for body in (b"[" + uplink(1) + b"]", json.dumps(json.loads(uplink(1)), indent=1).encode()):
+        answer = await here.post("lrc", body, headers=NDJSON)
+        assert (answer.status_code, "as application/json" in answer.json()["detail"]) == (400, True)
+    for headers, body in ((NDJSON, b"nonsense"), ({"content-type": "application/json"}, b"nonsense")):
+        assert "application/" not in (await here.post("lrc", body, headers=headers)).json()["detail"]
 
 
 # -- Tokens ----------------------------------------------------------------------------------------------------------
@@ -252,7 +373,7 @@ async def test_a_missing_or_wrong_token_is_refused_and_gives_nothing_away(here: 
             (f"?{QUERY}{TIME.replace('05', '06')}&Token={TOKEN}", VECTOR, "does not match"),
             (f"?{QUERY}{TIME}&Token={TOKEN}&Token={TOKEN}", VECTOR, "twice"),
             (f"?{QUERY}{TIME}&Token={TOKEN}", b"[" + VECTOR + b"," + VECTOR + b"]", "one document"),
-            (f"?{QUERY}{TIME}&Token={TOKEN}", b"nonsense", "cannot be verified"),
+            (f"?{QUERY}{TIME}", b"nonsense", "Token missing"),
         ):
             await line.send(request("POST", f"/uplink/signed{query}", body))
             answer = await line.answer()
@@ -263,6 +384,23 @@ async def test_a_missing_or_wrong_token_is_refused_and_gives_nothing_away(here: 
             assert TOKEN.encode() not in answer.body
     assert await kept(here) == 0
     assert await here.rejected("signed", "unauthorised") == 9
+
+
+async def test_with_a_token_a_body_that_is_no_document_is_400_and_says_what_is_wrong(here: Inside) -> None:
+    for body, words in (
+        (b"nonsense", "not JSON"),
+        (b"{}", "root key"),
+        (b'{"DevEUI_uplink": {}}', "DevEUI is missing"),
+        (VECTOR + b"\n" + VECTOR, "application/x-ndjson"),
+    ):
+        answer = await here.post("signed", body, f"?{QUERY}{quote(TIME)}&Token={TOKEN}")
+        assert (answer.status_code, words in answer.json()["detail"]) == (400, True), answer.text
+
+
+async def test_without_a_token_the_answer_does_not_wait_for_the_body(here: Inside) -> None:
+    async with wire(here.url) as line:
+        await line.send(request("POST", f"/uplink/signed?{QUERY}{TIME}", None, "Content-Length: 1000000"), b"{")
+        assert (await line.answer()).status == 401
 
 
 # -- a journal that takes nothing ------------------------------------------------------------------------------------
@@ -359,7 +497,7 @@ async def test_a_body_that_is_cut_short_keeps_nothing_and_disturbs_nobody(here: 
 
 
 async def test_a_body_that_does_not_come_is_given_up(here: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "READ_WITHIN", 0.05)
+    monkeypatch.setattr(sources_http, "READ_WITHIN", 0.05)
     async with wire(here.url) as line:
         await line.send(request("POST", "/uplink/lrc", None, "Content-Length: 100"), b"{")
         answer = await line.answer()
@@ -380,7 +518,7 @@ async def test_a_bug_in_one_request_is_answered_and_ends_nothing_else(
     def buggy(*_: object, **__: object) -> Any:  # noqa: ANN401 (it never returns)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(http, "split", buggy)
+    monkeypatch.setattr(sources_http, "split", buggy)
     monkeypatch.setattr("mqttbridge.control.app.log", Log())
     answer = await here.post("lrc", uplink(1))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
