@@ -200,7 +200,7 @@ async def _upgrade(options: LinkOptions, sock: socket.socket, pipe: TlsPipe | No
     except InvalidStatus as error:
         raise ConnectFailed(
             f"{options.where}: the broker answered the WebSocket upgrade of {path} with HTTP "
-            f"{error.response.status_code}; check webSocketPath, and the port"
+            f"{error.response.status_code}; check webSocketPath, or {CHECK_PORT}"
         ) from None
     except InvalidHandshake as error:
         raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {error}; {CHECK_PORT}") from None

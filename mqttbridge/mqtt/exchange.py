@@ -85,11 +85,11 @@ class Exchange:
     def take(self, first: int, body: bytes) -> bool:
         """Take a packet from the broker; False if it is none of these. Raises `packets.Malformed`."""
         kind = first >> 4
-        if kind in {packets.PUBACK, packets.PUBCOMP}:
+        if kind == packets.PUBLISH:
+            self._received(packets.published(first, body, v5=self._v5))
+        elif kind == packets.PUBACK or kind == packets.PUBCOMP:  # noqa: PLR1714 - a set would be made every time
             mid, code = packets.answered(body)
             self._settle(mid, code)
-        elif kind == packets.PUBLISH:
-            self._received(packets.published(first, body, v5=self._v5))
         elif kind == packets.PUBREC:
             mid, code = packets.answered(body)
             if code >= REFUSED:

@@ -56,6 +56,7 @@ LONGEST_STRING = 65535
 QOS_MASK = 0x06
 QOS_NEVER = 0x06
 
+_pack_short = Struct("!H").pack
 _pack_answer = Struct("!BBH").pack
 _pack_answer_code = Struct("!BBHB").pack
 
@@ -64,26 +65,29 @@ class Malformed(ValueError):
     """The broker broke the protocol; the message says how."""
 
 
-def _varint(value: int) -> bytes:
-    """Encode a length (section 1.5.5 of MQTT 5)."""
-    out = bytearray()
-    while value > 127:  # noqa: PLR2004 - seven bits a byte
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
+def _header(first: int, length: int) -> bytes:
+    """Encode a fixed header: the first byte, and the length (section 1.5.5 of MQTT 5)."""
+    if 127 < length < 16384:  # noqa: PLR2004 - two bytes of length: almost every document
+        return bytes((first, length & 0x7F | 0x80, length >> 7))
+    out = bytearray((first,))
+    while length > 127:  # noqa: PLR2004 - seven bits a byte
+        out.append(length & 0x7F | 0x80)
+        length >>= 7
+    out.append(length)
     return bytes(out)
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     """Decode a length; gives it and where it ends, or -1 for the end if it is not complete yet."""
-    value = 0
-    for index in range(4):
-        if position + index >= len(data):
-            return 0, -1
-        byte = data[position + index]
-        value |= (byte & 0x7F) << (7 * index)
+    value = shift = 0
+    for byte in data[position : position + 4]:
+        position += 1
+        value |= (byte & 0x7F) << shift
         if byte < 0x80:  # noqa: PLR2004 - the continuation bit
-            return value, position + index + 1
+            return value, position
+        shift += 7
+    if shift < 28:  # noqa: PLR2004 - four bytes of seven bits
+        return 0, -1
     raise Malformed("a length of more than four bytes")
 
 
@@ -92,21 +96,18 @@ def publish(topic: bytes, payload: bytes, *, qos: int, retain: bool, mid: int, v
     size = len(topic)
     if not 0 < size <= LONGEST_STRING:
         raise ValueError(f"A topic has 1 to 65535 bytes, not {size}.")
-    head = size.to_bytes(2, "big") + topic
-    if qos:
-        head += mid.to_bytes(2, "big")
-    if v5:
-        head += b"\x00"
-    length = len(head) + len(payload)
+    length = 2 + size + (2 if qos else 0) + v5 + len(payload)
     if length > LARGEST_LENGTH:
         raise ValueError(f"A message of {length} bytes is larger than MQTT allows.")
-    first = PUBLISH << 4 | qos << 1 | retain
-    return b"".join((bytes((first,)), _varint(length), head, payload))
+    header = _header(PUBLISH << 4 | qos << 1 | retain, length)
+    identifier = _pack_short(mid) if qos else b""
+    properties = b"\x00" if v5 else b""
+    return b"".join((header, _pack_short(size), topic, identifier, properties, payload))
 
 
 def encode(first: int, body: bytes) -> bytes:
     """Put a packet together again."""
-    return bytes((first,)) + _varint(len(body)) + body
+    return _header(first, len(body)) + body
 
 
 def answer(kind: int, mid: int, code: int = 0) -> bytes:
@@ -128,22 +129,23 @@ def published(first: int, body: bytes, *, v5: bool) -> Received:
     qos = (first & QOS_MASK) >> 1
     if first & QOS_MASK == QOS_NEVER:
         raise Malformed("a PUBLISH with QoS 3")
-    at = 2 + int.from_bytes(body[:2], "big")
+    size = len(body)
+    at = 2 + (body[0] << 8 | body[1]) if size > 2 else 2  # noqa: PLR2004 - the topic's length
     topic = body[2:at]
     if not topic:  # MQTT 5 allows it with a topic alias, which the client never offered
         raise Malformed("a PUBLISH without a topic")
     mid = 0
     if qos:
-        mid = int.from_bytes(body[at : at + 2], "big")
+        mid = body[at] << 8 | body[at + 1] if size > at + 1 else 0
         at += 2
         if not mid:
             raise Malformed("a PUBLISH without a packet identifier")
     if v5:
-        size, start = _read_varint(body, at)
+        properties, start = _read_varint(body, at)
         if start < 0:
             raise Malformed("a PUBLISH without its properties")
-        at = start + size
-    if at > len(body):
+        at = start + properties
+    if at > size:
         raise Malformed("a PUBLISH that is too short")
     return Received(topic.decode("utf-8", "replace"), body[at:], qos, bool(first & 1), mid)
 
@@ -169,7 +171,10 @@ class Splitter:
         while end - position >= 2:  # noqa: PLR2004 - the shortest packet
             length, start = data[position + 1], position + 2
             if length > 127:  # noqa: PLR2004 - more than one byte of length
-                length, start = _read_varint(data, position + 1)
+                if start < end and data[start] < 0x80:  # noqa: PLR2004 - two bytes: almost every document
+                    length, start = length & 0x7F | data[start] << 7, start + 1
+                else:
+                    length, start = _read_varint(data, position + 1)
                 if start < 0:
                     break
                 if length > LARGEST:

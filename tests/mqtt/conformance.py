@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from mqttbridge.errors import ConnectFailed, LinkError, LinkLost, ResolveFailed
-from mqttbridge.mqtt.link import Publish
+from mqttbridge.mqtt.link import Publish, Step
 from mqttbridge.mqtt.options import LinkOptions
 from tests.mqtt.listening import Listener
 
@@ -160,6 +160,7 @@ class LinkConformance:
         await second.connect()
         grant = await second.login()
         assert not grant.session_present
+        assert second.step is Step.NONE
         await second.close()
 
     async def test_a_paused_link_tells_nothing_until_it_is_resumed(self, open_link: OpenLink, broker: Broker) -> None:
@@ -276,6 +277,7 @@ class LinkConformance:
             with pytest.raises(ConnectFailed) as caught:
                 await link.connect()
         assert "connection refused" in str(caught.value)
+        assert link.step is Step.TCP
         await link.close()
 
     async def test_a_host_name_that_does_not_exist_fails_to_resolve(self, open_link: OpenLink, broker: Broker) -> None:
@@ -283,4 +285,5 @@ class LinkConformance:
         with pytest.raises(ResolveFailed) as caught:
             await link.connect()
         assert "no-such-host.invalid" in str(caught.value)
+        assert link.step is Step.DNS
         await link.close()
