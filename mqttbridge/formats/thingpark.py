@@ -2,6 +2,9 @@
 
 Called by the sources for everything that comes in, so it is fast: one typed pass over the bytes, which skips what is
 not needed. It never changes or rebuilds a document, and raises nothing but `DocumentError`.
+
+Only what mqttbridge itself works with is checked: root key, DevEUI, Time, frame counter. All else is the network
+server's word and is passed through as it came, also an FPort of 300 or a payload_hex that is no hex.
 """
 
 from __future__ import annotations

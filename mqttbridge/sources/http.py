@@ -1,7 +1,7 @@
 """`POST /uplink/<source>`: uplinks from network servers that speak HTTP. Raw ASGI, for speed.
 
 The LRC neither queues nor retries: what gets no 2xx is lost. So the answer is quick, and it is 200 only after the
-commit. A batch is taken whole or not at all.
+commit. A batch is taken whole or not at all. What is refused is counted and told, also what came to a URL of no source.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Uplinks from a network server's MQTT broker, over a persistent session.
 
 The broker gets its PUBACK only after our commit; until then it keeps the message, over our crash as well. A message
-that is no uplink is acknowledged, counted and told, so that it does not come again for ever. When the journal takes
+that is no uplink is acknowledged, counted and told, so that it does not come again for ever; likewise one whose topic
+is not (or no longer) configured, and a retained one that merely comes again with our SUBSCRIBE. When the journal takes
 nothing, nothing is acknowledged, and reading pauses: the queue is then the broker's.
 """
 
@@ -96,7 +97,8 @@ class MqttIntake:
         self._told_at = 0.0
         self._told_open = False
         self._subscribed = _matcher([plain(topic) for topic in settings.topics])
-        self._retained_is_new = True
+        self._retained_is_new = False
+        """Until everything of a broker that did not know us is committed: then what is retained comes again."""
 
     def status(self) -> SourceStatus:
         """Tell how it is."""
