@@ -24,10 +24,11 @@ __all__ = ["Append", "Close", "Declare", "Operation", "Options", "Report", "Sett
 
 
 class Append(msgspec.Struct, frozen=True, eq=False):
-    """Store these. `size`: bytes of the bodies."""
+    """Store these. `size`: bytes of the bodies; `need`: bytes of pages that they take, about."""
 
     entries: Sequence[Entry]
     size: int
+    need: int
     future: asyncio.Future[None]
 
 

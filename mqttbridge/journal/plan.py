@@ -25,12 +25,22 @@ ROW = 120
 """Bytes of a row and its index entry beside the body, about."""
 
 
-def estimate(number: int, size: int) -> int:
-    """How many bytes of pages `number` uplinks with `size` bytes of bodies take, about, and rather too many."""
-    row = size // max(1, number) + ROW
-    if row < PAGE:
-        return number * PAGE // (PAGE // row)
-    return number * (row // PAGE + 2) * PAGE
+def estimate(lengths: Iterable[int]) -> int:
+    """Give how many bytes of pages uplinks with bodies of these lengths take, about, and rather too many.
+
+    A row is not cut to fill a page, unless it is longer than a page: then it has pages of its own.
+    """
+    full = left = 0
+    for length in lengths:
+        row = length + ROW
+        if row >= PAGE:
+            full += (row // PAGE + 2) * PAGE
+        elif row <= left:
+            left -= row
+        else:
+            full += PAGE
+            left = PAGE - row
+    return full - left
 
 
 class Group:

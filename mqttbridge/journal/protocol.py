@@ -27,7 +27,10 @@ __all__ = ["Journal", "JournalHealth"]
 
 
 class JournalHealth(msgspec.Struct, frozen=True):
-    """How the journal is. `problem` is a sentence, empty while all is well; `size` and `max_size` are bytes."""
+    """How the journal is. `problem` is a sentence, empty while all is well.
+
+    `size`: bytes that are in use, without free pages and logs; `max_size`: bytes that it may reach.
+    """
 
     problem: str
     size: int
@@ -41,7 +44,8 @@ class Journal(Protocol):
         """Store all the entries, in this order, durably, or none of them.
 
         Raises `JournalFull` or `JournalFailed`; then nothing of it was stored. A caller that is cancelled may find
-        them stored.
+        them stored. One uplink of a quarter of `max_size`, or a batch with bodies of a sixteenth in all, is never
+        too large; what is, is always refused, even with drop-oldest, and nothing is dropped for it.
         """
         ...
 

@@ -24,18 +24,31 @@ if TYPE_CHECKING:
     Connect = Callable[[Path], sqlite3.Connection]
     """Opens a database file: the seam to the disk."""
 
-__all__ = ["BUSY_TIMEOUT", "PAGE", "VERSION", "check_library", "connect", "create", "prepare", "wal_pages"]
+__all__ = [
+    "BUSY_TIMEOUT",
+    "EMPTY_PAGES",
+    "PAGE",
+    "VERSION",
+    "check_library",
+    "connect",
+    "create",
+    "prepare",
+    "wal_pages",
+]
 
 APPLICATION = 0x6D716272
 """`application_id` of the file: "mqbr"."""
 VERSION = 1
 OLDEST_SQLITE = (3, 38, 0)
 PAGE = 4096
+EMPTY_PAGES = 9
+"""Pages of a file that holds nothing yet."""
 CACHE_KIB = 2048
 BUSY_TIMEOUT = 5000
 """Milliseconds to wait for another process (a backup, a curious operator) that locks the file."""
 WAL_PAGES = 4096
 """The WAL is written back once it has this many pages (16 MiB), or an eighth of the journal's size if that is less."""
+FEWEST_WAL_PAGES = 16
 
 TABLES = """
 CREATE TABLE uplink(
@@ -69,7 +82,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def wal_pages(max_size: int) -> int:
     """Give the number of pages after which the WAL is written back."""
-    return max(64, min(WAL_PAGES, max_size // 8 // PAGE))
+    return max(FEWEST_WAL_PAGES, min(WAL_PAGES, max_size // 8 // PAGE))
 
 
 def prepare(db: sqlite3.Connection, max_size: int) -> None:

@@ -15,6 +15,7 @@ from mqttbridge.errors import JournalFailed, StartError
 from mqttbridge.journal import lock, schema
 from mqttbridge.journal.head import Head
 from mqttbridge.journal.operations import Append, Close, Declare, Operation, Options, Report, Settle
+from mqttbridge.journal.plan import estimate
 from mqttbridge.journal.protocol import Journal, JournalHealth
 from mqttbridge.journal.reader import Reader
 from mqttbridge.journal.tail import Tail
@@ -86,14 +87,15 @@ class SqliteJournal:
             return
         if not all(entry.connections for entry in entries):
             raise ValueError("an entry goes to one connection at least")
-        size = sum([len(entry.uplink.body) for entry in entries])
+        lengths = [len(entry.uplink.body) for entry in entries]
+        size, need = sum(lengths), estimate(lengths)
         async with self._gate:
             while self._waiting >= WAITING_BYTES:
                 self._room.clear()
                 await self._room.wait()
             future = self._future()
             self._waiting += size
-            self._writer.submit(Append(entries, size, future))
+            self._writer.submit(Append(entries, size, need, future))
         await future
 
     async def settle(self, connection: str, settled: Sequence[Settled]) -> None:

@@ -81,11 +81,12 @@ SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count
 
 
 class Store:
-    """One open database file. `free`: bytes of unused pages when last measured."""
+    """One open database file. `free`: bytes of unused pages when last measured; `kept`: rows of the parked table."""
 
     def __init__(self, path: Path, max_size: int, connect: Connect) -> None:
         """Open or create the file. Raises `StartError` if it is not ours, sqlite3.Error if it cannot be used."""
         self.free = 0
+        self.kept = 0
         self._measured = 0
         self._unmeasured = 0
         self._max_size = max_size
@@ -96,6 +97,7 @@ class Store:
             create(self._db, path)
             self._db.executescript(TRANSACTION)
             self.measure()
+            (self.kept,) = self._db.execute("SELECT count(*) FROM parked").fetchone()
         except BaseException:
             self._db.close()
             raise
@@ -128,6 +130,10 @@ class Store:
         pages, free = self._db.execute(PAGES).fetchone()
         self._measured, self.free = (pages - free) * PAGE, free * PAGE
         self._unmeasured = 0
+
+    def vacant(self) -> bool:
+        """Tell whether the file holds no uplink at all."""
+        return bool(self._db.execute("SELECT NOT EXISTS (SELECT 1 FROM uplink)").fetchone()[0])
 
     def load(self) -> Ledger:
         """Read all accounts and routes."""
@@ -167,13 +173,15 @@ class Store:
         )
         self._db.execute(TRANSACT, work)
         # Asking costs two more steps: estimate while it does not matter.
-        self._unmeasured += estimate(len(plan.rows), len(work[4]))
+        self.kept += len(plan.parked)
+        self._unmeasured += estimate(map(len, plan.bodies))
         if self._unmeasured > self._max_size // 64:
             self.measure()
 
     def drop_oldest(self, ledger: Ledger, room: int) -> Change:
         """Delete the oldest uplinks, parked ones too, until about `room` bytes are free; count them as dropped."""
         moves: dict[str, Settlement] = {}
+        released = 0
         self._begin()
         while room > 0:
             rows = _decode_oldest(self._db.execute(OLDEST_ROWS).fetchone()[0])
@@ -185,7 +193,7 @@ class Store:
             room -= sum(length + ROW for _, _, length in rows)
             count_dropped(ledger, [(seq, route) for seq, route, _ in rows], moves)
             self._db.execute("DELETE FROM uplink WHERE seq <= ?", (rows[-1][0],))
-            self._db.execute("DELETE FROM parked WHERE seq <= ?", (rows[-1][0],))
+            released += self._db.execute("DELETE FROM parked WHERE seq <= ?", (rows[-1][0],)).rowcount
         change = Change(settled=list(moves.values()))
         accounts = ledger.accounts
         self._db.execute(
@@ -193,6 +201,7 @@ class Store:
             (_json([(accounts[move.connection].id, move.cursor, 0, 0, 0, move.dropped) for move in change.settled]),),
         )
         self._commit()
+        self.kept -= released
         return change
 
     def collect(self, ranges: list[tuple[int, int, int]]) -> None:

@@ -12,6 +12,8 @@ Invariants:
    A settlement so found stays: settling again is harmless, its uplinks lie below the cursor.
 5. A seq never comes twice: the highest one ever given is the highest `route.last` on disk, and routes stay.
 6. What waits is bounded by the facade, transactions by `BATCH_BYTES`, the WAL by `WAL_FACTOR` times its usual size.
+7. Nothing is dropped for an append that can never be stored, and with drop-oldest any other is stored. In a journal
+   without uplinks there is room for one append, even if the accounts take what `journal.maxSize` allows.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from mqttbridge.errors import JournalFailed, JournalFull
+from mqttbridge.journal import room
 from mqttbridge.journal.ledger import Change, Ledger
 from mqttbridge.journal.operations import Append, Close, Declare, Operation, Options, Report, Settle
-from mqttbridge.journal.plan import Plan, estimate
+from mqttbridge.journal.plan import Plan
 from mqttbridge.journal.store import Store
 
 if TYPE_CHECKING:
@@ -45,8 +48,6 @@ PROBE_EVERY = 1.0
 """Seconds between attempts to recover by itself."""
 SPARE_BYTES = 1024 * 1024
 """Free pages that the file keeps, for what comes next."""
-OVERHEAD = 64 * 1024
-"""Bytes of the file that hold no uplinks, about."""
 WAL_FACTOR = 4
 NOT_THE_DISK = (
     sqlite3.IntegrityError,
@@ -77,6 +78,7 @@ class Writer:
         self._settled = 0
         self._untidy = True
         self._scarce = False
+        self._vacant = False
 
     def submit(self, operation: Operation) -> None:
         """Hand over one operation. Does not block; called by the loop."""
@@ -111,7 +113,9 @@ class Writer:
             operations = self._take()
             closing = [one for one in operations if isinstance(one, Close)]
             if operations != closing:
-                self._work([one for one in operations if not isinstance(one, Close)])
+                others = [one for one in operations if not isinstance(one, Close)]
+                for portion in room.portions(others, self._options.max_size):
+                    self._work(portion)
             elif closing:
                 self._shut(closing)
                 return
@@ -173,11 +177,9 @@ class Writer:
         for one in operations:
             problem: Exception | None = None
             if isinstance(one, Append):
-                size = estimate(len(one.entries), one.size)
-                if self._used + planned + size > self._options.max_size:
-                    problem = self._refuse(size)
-                else:
-                    planned += size
+                problem = self._refusal(one, planned)
+                if problem is None:
+                    planned += one.need
                     plan.append(one.entries)
             elif isinstance(one, Settle):
                 try:
@@ -189,39 +191,39 @@ class Writer:
             done.append((one, problem))
         return done
 
-    def _refuse(self, size: int) -> JournalFull:
-        """Say why there is no room; health repeats it until there is."""
-        path, limit = self._options.path, self._options.max_size
-        if size > limit - OVERHEAD:
-            return JournalFull(
-                f"{size} bytes in one request do not fit into the journal {path} of {limit} bytes: "
-                "send less at once, or raise journal.maxSize."
-            )
-        self._full_size = size
-        self._full = (
-            f"The journal {path} is full ({self._used} of {limit} bytes): uplinks wait for brokers that do not take "
-            "them, or are parked. Repair these connections, raise journal.maxSize, or set journal.whenFull to "
-            "drop-oldest."
-        )
-        return JournalFull(self._full)
+    def _refusal(self, append: Append, planned: int) -> JournalFull | None:
+        """Say why there is no room beside what is planned, if so; health repeats it until there is."""
+        limit, need = self._options.max_size, append.need
+        if need > room.capacity(limit):
+            return room.too_large(append, self._options)
+        fits = room.missing(self._used, planned + need, limit) <= 0 or (self._vacant and not planned)
+        if fits or self._options.drop_oldest:
+            return None
+        if self._store is None or self._ledger is None:
+            raise AssertionError("what is planned has a store and a ledger")
+        problem = room.full(need, self._used, self._store.kept, self._ledger, self._options)
+        self._full, self._full_size = str(problem), need
+        return problem
 
     def _make_room(self, store: Store, ledger: Ledger, operations: list[Operation]) -> None:
-        """If the appends do not fit, delete what is settled, then (drop-oldest) what is not."""
+        """If the appends do not fit, delete what is settled, then (drop-oldest) what is not, until they do."""
         limit = self._options.max_size
-        sizes = [estimate(len(one.entries), one.size) for one in operations if isinstance(one, Append)]
-        needed = sum(size for size in sizes if size <= limit - OVERHEAD)
-        if needed and (self._scarce or self._used + needed > limit):
+        needed = room.needed(operations, limit)
+        self._vacant = False
+        if needed and (self._scarce or room.missing(self._used, needed, limit) > 0):
             self._collect(store, ledger)
             store.measure()
             self._used = store.used
-        while self._options.drop_oldest and needed and (room := self._used + needed - limit) > 0:
-            change = store.drop_oldest(ledger, room)
-            ledger.apply(change)
-            shrunk = store.used < self._used
-            self._used = store.used
-            self._tell(change=change)
-            if not shrunk:
+            self._vacant = room.missing(self._used, needed, limit) > 0 and store.vacant()
+        while self._options.drop_oldest and needed and (missing := room.missing(self._used, needed, limit)) > 0:
+            # What is deleted may free no page at all. Only if nothing is left to delete, it has to be enough.
+            if self._vacant:
                 return
+            change = store.drop_oldest(ledger, room.to_drop(missing, limit))
+            ledger.apply(change)
+            self._used = store.used
+            self._vacant = store.vacant()
+            self._tell(change=change)
 
     def _succeed(
         self,
@@ -232,7 +234,7 @@ class Writer:
         if self._store is not None:
             self._used = self._store.used
         refused = any(isinstance(problem, JournalFull) for _, problem in done)
-        if not refused and (queued or self._used + self._full_size <= self._options.max_size):
+        if not refused and (queued or room.missing(self._used, self._full_size, self._options.max_size) <= 0):
             self._full = ""
         self._tell(done, change, queued)
 
@@ -358,6 +360,9 @@ class Writer:
         with self._reader.lock:
             store.checkpoint()
         self._scarce = False
+        if self._full and store.vacant():
+            self._full = ""
+            self._tell()
         return False
 
     def _shut(self, closing: Sequence[Operation]) -> None:

@@ -172,6 +172,16 @@ class JournalConformance:
             assert await drain(journal, "a") == [1]
             await journal.close()
 
+    @pytest.mark.parametrize("when_full", ["block", "drop-oldest"])
+    @pytest.mark.parametrize("max_size", [64 * 1024, MIB])
+    async def test_a_quarter_in_one_uplink_or_a_sixteenth_in_many_is_never_too_large(
+        self, open_journal: OpenJournal, when_full: str, max_size: int
+    ) -> None:
+        journal = await open_journal(max_size=max_size, when_full=when_full)
+        for size, number in ((max_size // 4, 1), *((size, max_size // 16 // size) for size in (48, 300, 1100, 2100))):
+            await journal.append(entries(range(number), "a", size=size))
+            assert await drain(journal, "a") == list(range(number))
+
     async def test_drop_oldest_makes_room_and_accounts_for_it(self, open_journal: OpenJournal) -> None:
         journal = await open_journal(max_size=MIB, when_full="drop-oldest")
         await journal.append(entries(range(100), "a", "b", size=2000))
