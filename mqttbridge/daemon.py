@@ -113,7 +113,7 @@ class Daemon:
         async with anyio.create_task_group() as heartbeat:
             if self._watchdog is not None:
                 heartbeat.start_soon(self._feed_watchdog, self._watchdog)
-            heartbeat.start_soon(JournalWatch(journal, self._throttle).run)
+            heartbeat.start_soon(JournalWatch(journal, self._clock).run)
             heartbeat.start_soon(self._throttle.run)
             if self._notifier.active:
                 heartbeat.start_soon(self._show_status)

@@ -87,15 +87,6 @@ class Throttle:
         minute.last = lambda left_out: getattr(log, level)(event, **fields, left_out=left_out)
         log.debug(event, **fields)
 
-    def due(self, key: Hashable) -> int | None:
-        """Give None: leave it out; or 0."""
-        now = self._clock.monotonic()
-        minute = self._minutes.get(key)
-        if minute is None or now - minute.began >= self._every:
-            minute = self._minutes[key] = _Minute(now)
-        minute.told += 1
-        return 0 if minute.told <= self._burst else None
-
     def look(self) -> None:
         """End the minutes that are over. They stand in the order in which they began."""
         now = self._clock.monotonic()

@@ -14,7 +14,7 @@ import msgspec
 
 from mqttbridge.errors import JournalError, LinkError, LoginRefused
 from mqttbridge.mqtt.backoff import HEALTHY_AFTER
-from mqttbridge.mqtt.client import link_options, open_link
+from mqttbridge.mqtt.client import link_options, open_link, overdue
 from mqttbridge.mqtt.link import Grant
 from mqttbridge.mqtt.reasons import TAKEN_OVER
 from mqttbridge.observe.log import get_logger
@@ -186,9 +186,7 @@ class BrokerSession:
         self._dead = asyncio.get_running_loop().create_future()
         self._connect_by = self._now() + self._configuration.connection_timeout / 1000
         self._link = open_link(self._options, self)
-        return await self._within_timeout(self._link.connect(), "the network connection") or machine.Dialled(
-            self._now()
-        )
+        return await self._within_timeout(self._link, self._link.connect()) or machine.Dialled(self._now())
 
     async def _login(self) -> machine.Event:
         async def login(link: Link) -> None:
@@ -196,14 +194,14 @@ class BrokerSession:
 
         if self._link is None or self._dead is None:
             return self._failed("the link is gone")
-        failed = await self._within_timeout(login(self._link), "the broker's CONNACK")
+        failed = await self._within_timeout(self._link, login(self._link))
         if failed is not None:
             return failed
         self._delivery.open(self._link, self._grant, self._dead)
         self._work = [asyncio.ensure_future(loop) for loop in (self._delivery.deliver(), self._delivery.settle())]
         return machine.Granted(self._now())
 
-    async def _within_timeout(self, doing: Coroutine[Any, Any, None], what: str) -> machine.Failed | None:
+    async def _within_timeout(self, link: Link, doing: Coroutine[Any, Any, None]) -> machine.Failed | None:
         """Do a step of connecting in what is left of `connectionTimeout`. Gives how it failed, or None."""
         try:
             async with asyncio.timeout(max(0.0, self._connect_by - self._now())):
@@ -213,8 +211,7 @@ class BrokerSession:
         except LinkError as error:
             return self._failed(_sentence(error))
         except TimeoutError:
-            limit = self._configuration.connection_timeout
-            return self._failed(f"{self._options.where}: {what} did not come within {limit} ms (connectionTimeout)")
+            return self._failed(_sentence(overdue(link, self._options, self._configuration.connection_timeout)))
         return None
 
     async def _serve(self) -> machine.Event:

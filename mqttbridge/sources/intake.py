@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mqttbridge.model import Entry
 from mqttbridge.observe.log import get_logger
@@ -51,13 +51,11 @@ class Intake:
         self._metrics = metrics
         self._throttle = throttle
         self._clock = clock
-        self.last_uplink: dict[str, int] = {}
-        """When each source last brought an uplink (ms)."""
 
     @property
     def largest(self) -> int:
         """How large one document may be, in bytes: what can never be stored must not hold up the others for ever."""
-        return min(MAX_BODY, self._journal.health().max_size // 2)
+        return min(MAX_BODY, self._journal.health().max_size // 4)
 
     def now(self) -> int:
         """Give the time of reception, in ms."""
@@ -77,8 +75,6 @@ class Intake:
         if entries:
             await self._journal.append(entries)
         self._metrics.accepted(source, len(uplinks))
-        if uplinks:
-            self.last_uplink[source] = uplinks[-1].received
         for entry in entries if log.is_enabled_for(logging.DEBUG) else ():
             uplink = entry.uplink
             log.debug(
@@ -94,14 +90,14 @@ class Intake:
                 self._tell_unrouted(uplink)
 
     def _tell_unrouted(self, uplink: Uplink) -> None:
-        left_out = self._throttle.due((uplink.source, "uplink.unrouted"))
-        (log.debug if left_out is None else log.warning)(
+        self._throttle.tell(
+            "warning",
             "uplink.unrouted",
+            uplink.source,
             source=uplink.source,
             dev_eui=uplink.dev_eui,
             fcnt=uplink.fcnt,
             reason="no active connection gets this uplink: no flow matches it, or none is configured",
-            left_out=left_out or 0,
         )
 
     def rejected(
@@ -113,7 +109,7 @@ class Intake:
         is one of a small fixed set, for the metrics. `facts` are fields for the log; those that are empty are left out.
         """
         self._metrics.rejected(source, kind)
-        left_out = self._throttle.due((source, "uplink.rejected", kind, near))
-        tell = log.debug if left_out is None else log.warning
-        facts = {name: value for name, value in {"source": source, **facts}.items() if value not in {None, ""}}
-        tell("uplink.rejected", kind=kind, reason=str(error), left_out=left_out or 0, **facts)
+        told: dict[str, Any] = {
+            name: value for name, value in {"source": source, **facts}.items() if value not in {None, ""}
+        }
+        self._throttle.tell("warning", "uplink.rejected", (source, kind, near), kind=kind, reason=str(error), **told)

@@ -19,7 +19,7 @@ import msgspec
 from mqttbridge.errors import BrokerRefused, DocumentError, JournalError, LinkError, LinkLost, LinkTimeout, LoginRefused
 from mqttbridge.formats import FORMATS
 from mqttbridge.mqtt.backoff import HEALTHY_AFTER, jitter
-from mqttbridge.mqtt.client import link_options, open_link
+from mqttbridge.mqtt.client import link_options, open_link, overdue
 from mqttbridge.mqtt.link import REFUSED, Link
 from mqttbridge.mqtt.reasons import reason
 from mqttbridge.observe.log import get_logger
@@ -41,7 +41,7 @@ log = get_logger()
 
 BATCH = 1000
 BATCH_BYTES = 256 * 1024
-"""What is committed together, at most (one message at least): it must fit into the smallest journal."""
+"""What is committed together, at most (one message at least, and never more than any journal can hold)."""
 PAUSE_AT = 4000
 PAUSE_AT_BYTES = 16 * 1024 * 1024
 RESUME_AT = 1000
@@ -179,7 +179,7 @@ class MqttIntake:
                 await link.connect()
                 grant = await link.login()
         except TimeoutError as error:
-            raise LinkTimeout(f"no connection within {limit} ms (connectionTimeout)") from error
+            raise overdue(link, self._options, limit) from error
         if not grant.session_present:
             # The broker did not know us: what it retains was never offered to us, and comes by our subscription.
             self._retained_is_new = True
@@ -261,10 +261,10 @@ class MqttIntake:
 
     def _take(self) -> list[Received]:
         batch: list[Received] = []
-        size = 0
+        size, limit = 0, min(BATCH_BYTES, self._intake.largest // 4)
         while self._buffer and len(batch) < BATCH:
             size += len(self._buffer[0].payload)
-            if batch and size > BATCH_BYTES:
+            if batch and size > limit:
                 break
             batch.append(self._buffer.popleft())
             self._buffered -= len(batch[-1].payload)

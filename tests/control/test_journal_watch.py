@@ -7,7 +7,6 @@ import structlog
 from mqttbridge.control.journal_watch import JournalWatch
 from mqttbridge.journal.protocol import JournalHealth
 from mqttbridge.model import Counts
-from mqttbridge.observe.throttle import Throttle
 
 
 class Clock:
@@ -39,7 +38,7 @@ class Journal:
 
 def test_a_failure_and_its_end_are_told_once_each() -> None:
     journal = Journal()
-    watch = JournalWatch(journal, Throttle(Clock()))
+    watch = JournalWatch(journal, Clock())
     with structlog.testing.capture_logs() as lines:
         watch.look()
         journal.problem = "disk full"
@@ -54,7 +53,7 @@ def test_a_failure_and_its_end_are_told_once_each() -> None:
 
 def test_dropped_uplinks_are_told_by_number_once_a_minute() -> None:
     journal, clock = Journal(), Clock()
-    watch = JournalWatch(journal, Throttle(clock))
+    watch = JournalWatch(journal, clock)
     with structlog.testing.capture_logs() as lines:
         watch.look()
         for _ in range(100):

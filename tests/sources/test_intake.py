@@ -11,8 +11,9 @@ from mqttbridge.errors import JournalFull
 from mqttbridge.formats.thingpark import parse
 from mqttbridge.journal.protocol import JournalHealth
 from mqttbridge.model import Counts, Entry, Uplink
+from mqttbridge.observe import throttle
 from mqttbridge.observe.metrics import Metrics
-from mqttbridge.observe.throttle import Throttle
+from mqttbridge.observe.throttle import BURST, Throttle
 from mqttbridge.sources import intake as module
 from mqttbridge.sources.intake import Intake
 from tests.support.bridge import SAMPLE, uplink
@@ -66,6 +67,7 @@ class Parts:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told = Told()
         monkeypatch.setattr(module, "log", self.told)
+        monkeypatch.setattr(throttle, "log", self.told)
         self.clock, self.journal = Clock(), Journal()
         self._metrics = Metrics(lambda: {"acme": Counts()}, dict, lambda: HEALTH)
         self.intake = Intake(
@@ -93,7 +95,7 @@ async def test_what_is_routed_is_stored_in_order_and_the_rest_is_counted(parts: 
         (2, ("acme",)),
     ]
     assert (await parts.count("accepted"), await parts.count("unrouted")) == (4, 2)
-    assert parts.told.events() == ["uplink.unrouted"]
+    assert parts.told.events() == ["uplink.unrouted"] * 2
 
 
 async def test_what_is_not_stored_is_counted_as_nothing(parts: Parts) -> None:
@@ -111,18 +113,17 @@ async def test_the_journal_is_not_asked_to_store_nothing(parts: Parts) -> None:
     assert await parts.count("unrouted") == 1
 
 
-async def test_a_refusal_is_told_once_a_minute_and_counted_every_time(parts: Parts) -> None:
+async def test_a_refusal_is_told_some_times_a_minute_and_counted_every_time(parts: Parts) -> None:
     for _ in range(100):
         parts.intake.rejected("lrc", "malformed", "no uplink")
     parts.intake.rejected("lrc", "too_large", "another kind")
     parts.intake.rejected("ns", "malformed", "another source")
-    assert len(parts.told.events("warning")) == 3
+    assert len(parts.told.events("warning")) == BURST + 2
     parts.clock.seconds += 61
     parts.intake.rejected("lrc", "malformed", "no uplink")
-    assert len(parts.told.events("warning")) == 4
-    assert parts.told.lines[-1][2]["left_out"] == 99
+    assert [fields.get("left_out") for _, _, fields in parts.told.lines[-2:]] == [100 - BURST, None]
     assert await parts.count("rejected") == 103
 
 
-def test_one_document_may_be_half_a_journal_and_no_more(parts: Parts) -> None:
-    assert parts.intake.largest == 512 * 1024
+def test_one_document_may_be_a_quarter_of_a_journal_and_no_more(parts: Parts) -> None:
+    assert parts.intake.largest == 256 * 1024

@@ -207,7 +207,7 @@ async def test_a_message_that_no_journal_could_hold_does_not_stand_in_the_way_of
         await publish_lines(plain_mosquitto, "ns/x/up", [uplink(2)])
         await daemon.until_account("acme", routed=1)
         assert await daemon.rejected("ns", "too_large") == 1
-        assert "524288 are the most" in daemon.said("uplink.rejected")[0]["reason"]
+        assert "262144 are the most" in daemon.said("uplink.rejected")[0]["reason"]
 
 
 async def test_a_retained_message_is_taken_by_the_first_subscription_and_not_again_when_that_is_repeated(
@@ -401,7 +401,7 @@ async def test_a_login_that_is_not_answered_is_told_and_does_not_hold_up_the_end
             assert time.monotonic() - began < 2
         async with bridge(tmp_path, sources={"ns": subscribed(broker, connectionTimeout="100ms")}) as daemon:
             (told,) = await daemon.until_said("source.failed")
-            assert told["reason"] == "no connection within 100 ms (connectionTimeout)"
+            assert "CONNACK did not end within 100 ms (connectionTimeout)" in told["reason"]
 
 
 async def test_a_source_that_came_back_after_many_failures_says_so(
