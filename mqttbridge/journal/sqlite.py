@@ -199,7 +199,8 @@ class SqliteJournal:
             if not self._options.path.exists():
                 self._options.path.touch(mode=0o600)
             self._ledger, heads, self._used = self._writer.open()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, KeyError, ValueError, TypeError) as error:
+            # The last three: rows that make no sense, as after a damage that SQLite did not notice.
             self._abandon()
             raise StartError(
                 f"The journal {self._options.path} cannot be opened: {error}. Check the disk and the permissions; "

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["PREFIX", "HttpIntake"]
 
 PREFIX = "/uplink/"
+MAX_HELD = 128 * 1024 * 1024
+"""Bytes of bodies in memory at a time, over all requests that are being read or wait for their commit."""
 READ_WITHIN = 20.0
 """Seconds for a whole body."""
 PARSE_AT_ONCE = 200
@@ -69,6 +71,7 @@ class HttpIntake:
         """Serve these sources."""
         self._sources = sources
         self._intake = intake
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request."""
@@ -131,8 +134,16 @@ class HttpIntake:
         ndjson = _media_type(headers)
         if settings.as_key is not None:
             _require_token(scope["query_string"])
-        body = await _read(headers, receive)
-        if not body and b"upgrade" in headers:
+        body = bytearray()
+        try:
+            await self._read(headers, receive, body)
+            return await self._store(source, settings, scope, bytes(body), ndjson=ndjson)
+        finally:
+            self._held -= len(body)
+
+    async def _store(self, source: str, settings: HttpSource, scope: Scope, body: bytes, *, ndjson: bool) -> int:
+        """Check, parse and store a body; gives how many documents it had."""
+        if not body and b"upgrade" in dict(scope["headers"]):
             # The parser under us ends such a request at its headers (Java's HttpClient asks so for HTTP/2).
             detail = "a request that asks for an upgrade has no body here; have the client speak plain HTTP/1.1"
             raise _Refused(400, "malformed", detail)
@@ -147,6 +158,37 @@ class HttpIntake:
         except (TokenError, DocumentError, JournalError) as error:
             raise _refusal(error, documents, ndjson=ndjson) from error
         return len(uplinks)
+
+    async def _read(self, headers: Mapping[bytes, bytes], receive: Receive, body: bytearray) -> None:
+        """Read the whole body into `body`, within the limits of size and time."""
+        too_large = f"the body is larger than {MAX_BODY} bytes; send fewer documents at once"
+        if int(headers.get(b"content-length", b"0")) > MAX_BODY:
+            raise _Refused(413, "too_large", too_large, unread=True)
+        try:
+            async with asyncio.timeout(READ_WITHIN):
+                message = await receive()
+                while message["type"] == "http.request":
+                    more = bool(message.get("more_body"))
+                    self._hold(message["body"], body, more=more)
+                    if len(body) > MAX_BODY:
+                        raise _Refused(413, "too_large", too_large, unread=more)
+                    if not more:
+                        return
+                    message = await receive()
+        except TimeoutError as error:
+            # Without the connection's end the client could go on dribbling for ever.
+            end = (b"connection", b"close")
+            detail = f"the body did not come within {READ_WITHIN:.0f} s"
+            raise _Refused(408, "cut_short", detail, headers=(end,)) from error
+        raise _Refused(0, "cut_short", "the client went away before the body was complete: nothing was kept")
+
+    def _hold(self, chunk: bytes, body: bytearray, *, more: bool) -> None:
+        """Keep a part of a body, if there is room for it."""
+        if self._held + len(chunk) > MAX_HELD:
+            detail = "too many large requests at once; send this one again"
+            raise _Refused(503, "overloaded", detail, unread=more, headers=(RETRY_AFTER,))
+        body += chunk
+        self._held += len(chunk)
 
     def _verify(self, query: bytes, documents: list[bytes], settings: HttpSource) -> None:
         if len(documents) != 1 or settings.as_key is None:
@@ -238,27 +280,3 @@ def _media_type(headers: Mapping[bytes, bytes]) -> bool:
         detail = f"Content-Type is {shown}; send application/json, or application/x-ndjson for a document a line"
         raise _Refused(415, "media_type", detail, unread=True)
     return False
-
-
-async def _read(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-    """Read the whole body, within its limits of size and time."""
-    too_large = f"the body is larger than {MAX_BODY} bytes; send fewer documents at once"
-    if int(headers.get(b"content-length", b"0")) > MAX_BODY:
-        raise _Refused(413, "too_large", too_large, unread=True)
-    try:
-        async with asyncio.timeout(READ_WITHIN):
-            message = await receive()
-            chunks = bytearray()
-            while message["type"] == "http.request":
-                chunks += message["body"]
-                if len(chunks) > MAX_BODY:
-                    raise _Refused(413, "too_large", too_large, unread=bool(message.get("more_body")))
-                if not message.get("more_body"):
-                    return bytes(chunks)
-                message = await receive()
-    except TimeoutError as error:
-        # Without the connection's end the client could go on dribbling for ever.
-        end = (b"connection", b"close")
-        detail = f"the body did not come within {READ_WITHIN:.0f} s"
-        raise _Refused(408, "cut_short", detail, headers=(end,)) from error
-    raise _Refused(0, "cut_short", "the client went away before the body was complete: nothing was kept")

@@ -373,3 +373,17 @@ async def test_it_can_be_closed_while_the_disk_fails(journal: SqliteJournal, dis
     with pytest.raises(JournalFailed):
         await journal.append(entries([1], "a"))
     await asyncio.wait_for(journal.close(), 5)
+
+
+async def test_rows_that_make_no_sense_are_told_in_a_sentence_at_the_start(tmp_path: Path) -> None:
+    options = {"max_size": 64 * MIB, "when_full": "block", "clock": FixedClock()}
+    journal = await SqliteJournal.open(tmp_path, **options)
+    await journal.append(entries([1], "a"))
+    await journal.close()
+    db = sqlite3.connect(tmp_path / "journal.db")
+    with db:
+        db.execute("UPDATE route SET members = '[99]'")
+    db.close()
+    with pytest.raises(StartError) as caught:
+        await SqliteJournal.open(tmp_path, **options)
+    assert "move it away" in str(caught.value)

@@ -562,3 +562,18 @@ async def test_what_is_not_http_is_hung_up_on_and_does_not_flood_the_log(
 async def test_the_only_element_of_an_array_has_an_index_too(here: Inside) -> None:
     answer = await here.post("lrc", b'[{"DevEUI_uplink": {"DevEUI": "1"}}]')
     assert (answer.status_code, answer.json()["index"]) == (400, 0)
+
+
+async def test_bodies_in_memory_are_bounded_over_all_requests(here: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources_http, "MAX_HELD", 3000)
+
+    async def answered(status: int) -> bool:
+        return (await here.post("lrc", uplink(1))).status_code == status
+
+    async with wire(here.url) as slow:
+        await slow.send(request("POST", "/uplink/lrc", None, "Content-Length: 2500"), b" " * 2400)
+        await until(lambda: answered(503), "the slow body is held")
+        refused = await here.post("lrc", uplink(1))
+        assert refused.headers["retry-after"] == "5"
+        assert "too many large requests" in refused.json()["detail"]
+    await until(lambda: answered(200), "the slow body is let go")
