@@ -14,6 +14,7 @@ and never travel further. No message holds a secret.
     │   └── JournalInUse       another daemon owns the state directory
     ├── JournalError           nothing was stored
     │   ├── JournalFull
+    │   │   └── JournalTooLarge    it never fits, however empty the journal
     │   └── JournalFailed      the disk: full, I/O error, failed fsync, corruption
     └── LinkError              a broker connection
         ├── ResolveFailed      DNS
@@ -41,6 +42,7 @@ __all__ = [
     "JournalFailed",
     "JournalFull",
     "JournalInUse",
+    "JournalTooLarge",
     "LinkError",
     "LinkLost",
     "LinkTimeout",
@@ -109,6 +111,10 @@ class JournalError(MqttBridgeError):
 
 class JournalFull(JournalError):
     """The journal has reached `journal.maxSize`."""
+
+
+class JournalTooLarge(JournalFull):
+    """What is to be stored at once never fits into `journal.maxSize`."""
 
 
 class JournalFailed(JournalError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mqttbridge.errors import JournalFull
+from mqttbridge.errors import JournalFull, JournalTooLarge
 from mqttbridge.journal.operations import Append
 from mqttbridge.journal.schema import EMPTY_PAGES, PAGE
 
@@ -62,11 +62,13 @@ def to_drop(short: int, max_size: int) -> int:
     return max(short, PAGE, min(max_size // 64, DROP_BYTES))
 
 
-def too_large(append: Append, options: Options) -> JournalFull:
+def too_large(append: Append, options: Options) -> JournalTooLarge:
     """Say that this can never be stored."""
-    return JournalFull(
-        f"{len(append.entries)} uplinks in one request need {append.need} bytes in the journal {options.path}, which "
-        f"has {capacity(options.max_size)} at most: send less at once, or raise journal.maxSize."
+    number = len(append.entries)
+    what = "1 uplink needs" if number == 1 else f"{number} uplinks in one request need"
+    return JournalTooLarge(
+        f"{what} {append.need} bytes in the journal {options.path}, which has {capacity(options.max_size)} at most: "
+        "send less at once, or raise journal.maxSize."
     )
 
 

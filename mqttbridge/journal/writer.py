@@ -32,7 +32,7 @@ from mqttbridge.journal.plan import Plan
 from mqttbridge.journal.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mqttbridge.journal.reader import Reader
     from mqttbridge.model import Queued
@@ -114,7 +114,7 @@ class Writer:
             closing = [one for one in operations if isinstance(one, Close)]
             if operations != closing:
                 others = [one for one in operations if not isinstance(one, Close)]
-                for portion in room.portions(others, self._options.max_size):
+                for portion in self._portions(others):
                     self._work(portion)
             elif closing:
                 self._shut(closing)
@@ -138,6 +138,15 @@ class Writer:
         except queue.Empty:
             pass
         return operations
+
+    def _portions(self, operations: Sequence[Operation]) -> Iterator[list[Operation]]:
+        """Cut into transactions. Where uplinks are to be dropped, settlements come first: what arrived is not."""
+        limit = self._options.max_size
+        if self._options.drop_oldest and room.missing(self._used, room.needed(operations, limit), limit) > 0:
+            if settlements := [one for one in operations if isinstance(one, Settle)]:
+                yield list(settlements)
+            operations = [one for one in operations if not isinstance(one, Settle)]
+        yield from room.portions(operations, limit)
 
     def _work(self, operations: list[Operation]) -> None:
         """One transaction for all of these."""

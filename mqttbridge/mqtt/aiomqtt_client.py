@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from mqttbridge.mqtt import packets
 from mqttbridge.mqtt.link import Grant
@@ -53,6 +54,7 @@ class AiomqttClient:
     ) -> None:
         """Take where its bytes go, who gives packet identifiers, and whom to tell of the CONNACK that grants."""
         self._granted = granted
+        self._v5 = options.v5
         self._socket = socket = _Socket(write)
         self._client = _make(options)
         self._paho: PahoClient = self._client._client  # noqa: SLF001 - pinned
@@ -78,8 +80,11 @@ class AiomqttClient:
 
     async def subscribe(self, filters: Sequence[str], qos: int) -> list[int] | None:
         """SUBSCRIBE; gives the reason codes, or None if the connection ended. Waits for ever if it falls silent."""
+        # MQTT 5 lets us ask for what is retained only where the subscription is new (section 3.8.3.1).
+        retained = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+        how: Any = SubscribeOptions(qos=qos, retainHandling=retained) if self._v5 else qos
         try:
-            codes = await self._client.subscribe([(topic, qos) for topic in filters], timeout=math.inf)
+            codes = await self._client.subscribe([(topic, how) for topic in filters], timeout=math.inf)
         except aiomqtt.MqttError:
             return None
         except ValueError:  # paho refuses to send such a filter

@@ -171,7 +171,8 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
                 "count",
                 "left_out",
             ),
-            "An uplink grew older than uplinkTimeValidity before it could be sent.",
+            "An uplink grew older than uplinkTimeValidity before it could be sent. Of a connection that is not "
+            "open, one line stands for `count` uplinks.",
             "It is counted as expired and not sent.",
         ),
         "uplink.parked": Event(
@@ -191,8 +192,8 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         "uplink.dropped": Event(
             "error",
             ("connection", "count", "reason"),
-            "The journal was full, and the oldest uplinks made room (whenFull: drop-oldest), or their "
-            "connection was removed.",
+            "The journal was full, and the oldest uplinks made room (whenFull: drop-oldest); at most a line a minute "
+            "for each connection, with their number.",
             "They are counted as dropped and gone; enlarge journal.maxSize or repair the connection that "
             "holds the backlog.",
         ),
@@ -275,7 +276,7 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             "warning",
             ("connection", "queued"),
             "The journal holds uplinks for a connection that is no longer configured.",
-            "They are kept and counted; configure the connection again to have them delivered.",
+            "They are kept for 72 hours, and then expire; configure the connection again to have them delivered.",
         ),
         "journal.failed": Event(
             "error",
@@ -286,7 +287,7 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         ),
         "journal.recovered": Event(
             "info",
-            ("seconds",),
+            (),
             "The journal works again after a failure.",
             "New uplinks are taken.",
         ),

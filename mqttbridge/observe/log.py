@@ -4,7 +4,7 @@
 module level and logs events by the names in `observe/events.py`: `log.info("connection.opened", connection=id)`.
 
 Must never: raise into the code that logs, show a secret, print a traceback unless the level is debug.
-Format (DESIGN section 8): readable lines on a terminal, otherwise one JSON object a line.
+Format: readable lines on a terminal, otherwise one JSON object a line.
 """
 
 from __future__ import annotations

@@ -30,8 +30,6 @@ REJECTIONS = (
     "media_type",
     "method",
     "cut_short",
-    "retained",
-    "not_subscribed",
     "unknown_source",
     "overloaded",
     "journal_full",
@@ -49,7 +47,7 @@ STATES = (
     "UNREACHABLE",
     "DEACTIVATED",
 )
-"""What a connection can be, as ThingPark names it (DESIGN section 6)."""
+"""What a connection can be, as ThingPark names it."""
 OUTCOMES = ("routed", "delivered", "expired", "parked", "dropped")
 
 

@@ -10,7 +10,7 @@ import asyncio
 import difflib
 from typing import TYPE_CHECKING
 
-from mqttbridge.errors import DocumentError, JournalError, JournalFull, TokenError
+from mqttbridge.errors import DocumentError, JournalError, JournalFull, JournalTooLarge, TokenError
 from mqttbridge.formats import FORMATS
 from mqttbridge.formats.batch import split
 from mqttbridge.formats.token import require_token, verify
@@ -29,7 +29,10 @@ __all__ = ["PREFIX", "HttpIntake"]
 
 PREFIX = "/uplink/"
 MAX_HELD = 128 * 1024 * 1024
-"""Bytes of bodies in memory at a time, over all requests that are being read or wait for their commit."""
+"""Bytes of large bodies at a time, over all requests that are being read or wait for their commit. Counted as they
+came: while a body is parsed and stored it takes about twice as much again."""
+SMALL = 64 * 1024
+"""Bytes: a body up to this size is always taken. The number of requests bounds those."""
 READ_WITHIN = 20.0
 """Seconds for a whole body."""
 PARSE_AT_ONCE = 200
@@ -184,8 +187,8 @@ class HttpIntake:
 
     def _hold(self, chunk: bytes, body: bytearray, *, more: bool) -> None:
         """Keep a part of a body, if there is room for it."""
-        if self._held + len(chunk) > MAX_HELD:
-            detail = "too many large requests at once; send this one again"
+        if self._held + len(chunk) > MAX_HELD and len(body) + len(chunk) > SMALL:
+            detail = "too many large requests at once; send this one again, or in smaller parts"
             raise _Refused(503, "overloaded", detail, unread=more, headers=(RETRY_AFTER,))
         body += chunk
         self._held += len(chunk)
@@ -228,6 +231,8 @@ def _refusal(error: TokenError | DocumentError | JournalError, documents: list[b
     if isinstance(error, DocumentError):
         detail = str(error) + _hint(document, str(error), ndjson=ndjson)
         return _Refused(400, "malformed", detail, device=device, field=error.field, index=error.index)
+    if isinstance(error, JournalTooLarge):
+        return _Refused(413, "too_large", str(error))
     kind = "journal_full" if isinstance(error, JournalFull) else "journal_failed"
     device = device if len(documents) == 1 else ""
     return _Refused(503, kind, str(error), device=device, headers=(RETRY_AFTER,))

@@ -1,16 +1,15 @@
 """Uplinks from a network server's MQTT broker, over a persistent session.
 
 The broker gets its PUBACK only after our commit; until then it keeps the message, over our crash as well. A message
-that is no uplink is acknowledged, counted and told, so that it does not come again for ever; likewise one whose topic
-is not (or no longer) configured, and a retained one that merely comes again with our SUBSCRIBE. When the journal takes
-nothing, nothing is acknowledged, and reading pauses: the queue is then the broker's.
+that is no uplink is acknowledged, counted and told, so that it does not come again for ever. Whatever else comes is
+taken: retained uplinks too, and those of a topic that the broker's session still has from an earlier configuration.
+When the journal takes nothing, nothing is acknowledged, and reading pauses: the queue is then the broker's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,6 @@ JOURNAL_RETRY = 1.0
 DRAIN_FOR = 5.0
 REFUSED_DELAY = 60.0
 """After a refused login: trying a wrong password fast locks accounts."""
-NO_PART_OF_TOPIC = re.compile(r"\$(?:share/[^/]*|queue|exclusive)/")
 """What may stand in front of a filter: shared subscriptions (MQTT 5, section 4.8.2), and what EMQX has of that kind."""
 SUMMARY_EVERY = 600.0
 """Seconds."""
@@ -96,9 +94,6 @@ class MqttIntake:
         self._failures = 0
         self._told_at = 0.0
         self._told_open = False
-        self._subscribed = _matcher([plain(topic) for topic in settings.topics])
-        self._retained_is_new = False
-        """Until everything of a broker that did not know us is committed: then what is retained comes again."""
 
     def status(self) -> SourceStatus:
         """Tell how it is."""
@@ -148,8 +143,6 @@ class MqttIntake:
             return LinkLost(f"internal error ({type(error).__name__}); please report it")
         finally:
             self._link = None
-            if self._is_healthy() and self._idle.is_set():
-                self._retained_is_new = False
             await link.close()
             # What was not acknowledged comes again; QoS 0 does not, and is still taken.
             self._buffer = deque(message for message in self._buffer if message.qos == 0)
@@ -177,12 +170,9 @@ class MqttIntake:
         try:
             async with asyncio.timeout(limit / 1000):
                 await link.connect()
-                grant = await link.login()
+                await link.login()
         except TimeoutError as error:
             raise overdue(link, self._options, limit) from error
-        if not grant.session_present:
-            # The broker did not know us: what it retains was never offered to us, and comes by our subscription.
-            self._retained_is_new = True
         await self._subscribe(link)
 
     async def _until_ended(
@@ -277,14 +267,6 @@ class MqttIntake:
         received, largest = self._intake.now(), self._intake.largest
         uplinks: list[Uplink] = []
         for message in batch:
-            if message.retain and not self._retained_is_new:
-                # Whoever subscribes again in an old session gets again what it was given the first time.
-                self._rejected("retained", message, "was retained, and came again because of our new SUBSCRIBE")
-                continue
-            if not self._subscribed(message.topic):
-                # The broker's session still has what an earlier configuration subscribed to.
-                self._rejected("not_subscribed", message, "matches none of the configured `topics`")
-                continue
             if len(message.payload) > largest:
                 size = len(message.payload)
                 text = f"has {size} bytes; {largest} are the most that is taken"
@@ -318,16 +300,3 @@ class MqttIntake:
         """Note that the link ended by itself."""
         if self._dead is not None and not self._dead.done():
             self._dead.set_result(error)
-
-
-def _matcher(filters: Sequence[str]) -> Callable[[str], object]:
-    """Give what tells whether a topic matches any of some topic filters (MQTT 5, section 4.7)."""
-
-    def one(topic_filter: str) -> str:
-        levels = topic_filter[match.end() if (match := NO_PART_OF_TOPIC.match(topic_filter)) else 0 :]
-        text = re.escape(levels).replace(r"\+", "[^/]*")
-        text = re.sub(r"(^|/)\\#\Z", lambda end: "(?:/.*)?" if end[1] else ".*", text)
-        # A wildcard in front does not take what begins with $.
-        return f"(?!\\$){text}" if levels[:1] in {"+", "#"} else text
-
-    return re.compile("|".join(map(one, filters)), re.DOTALL).fullmatch

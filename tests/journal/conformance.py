@@ -165,7 +165,7 @@ class JournalConformance:
         for when_full in ("block", "drop-oldest"):
             journal = await open_journal(max_size=MIB, when_full=when_full)
             await journal.append(entries([1], "a"))
-            with pytest.raises(JournalFull, match="in one request"):
+            with pytest.raises(JournalFull, match="at most: send less at once"):
                 await journal.append(entries(range(2000), "a", size=1000))
             assert journal.health().problem == ""
             assert fcnts(await journal.read("a", 0, 10)) == [1]

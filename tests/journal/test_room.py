@@ -43,7 +43,7 @@ def test_what_is_dropped_at_once_is_worth_a_transaction_and_no_large_part() -> N
 def test_the_sentences_say_what_is_asked_what_there_is_and_what_to_do() -> None:
     text = str(room.too_large(append(MAX), OPTIONS))
     assert text == (
-        "1 uplinks in one request need 65536 bytes in the journal journal.db, which has 24576 at most: "
+        "1 uplink needs 65536 bytes in the journal journal.db, which has 24576 at most: "
         "send less at once, or raise journal.maxSize."
     )
     text = str(room.full(1000, 65000, 0, Ledger(), OPTIONS))

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from mqttbridge.errors import JournalFull
 from mqttbridge.journal import room
+from mqttbridge.journal.operations import Append, Settle
 from mqttbridge.journal.plan import estimate
 from mqttbridge.journal.sqlite import SqliteJournal
 from mqttbridge.model import Counts, Entry, Outcome, Settled
-from tests.journal.samples import FixedClock, drain, entries, fcnts, until, uplink
+from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, until, uplink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -86,7 +87,7 @@ async def test_drop_oldest_drops_nothing_for_a_request_that_it_refuses(tmp_path:
         await journal.append(entries(range(10), "a", size=BODY))
         before = journal.counts()
         for batch in (entries(range(100), "a", size=BODY), entries([1], "a", size=SMALLEST)):
-            with pytest.raises(JournalFull, match="in one request") as caught:
+            with pytest.raises(JournalFull, match="at most: send less at once") as caught:
                 await journal.append(batch)
             assert "drop-oldest" not in str(caught.value)
             assert "raise journal.maxSize" in str(caught.value)
@@ -210,3 +211,20 @@ async def test_the_files_are_no_larger_than_the_settings_say(tmp_path: Path, whe
             assert (tmp_path / "journal.db").stat().st_size <= max_size
             wal = (tmp_path / "journal.db-wal").stat().st_size
             assert wal <= 4 * max(SMALLEST, max_size // 8) + 2 * step + SMALLEST
+
+
+@pytest.mark.parametrize(
+    ("when_full", "portions"), [("drop-oldest", [["Settle"], ["Append"]]), ("block", [["Append", "Settle"]])]
+)
+async def test_what_was_delivered_is_settled_before_the_oldest_are_dropped(
+    tmp_path: Path, when_full: str, portions: list[list[str]]
+) -> None:
+    """A settlement that waits behind an append found its uplinks dropped, and counted as that."""
+    async with full_journal(tmp_path, SMALLEST, when_full) as journal:
+        await journal.append(entries(range(10), "a", size=BODY))
+        future = asyncio.get_running_loop().create_future()
+        more = entries(range(10, 25), "a", size=BODY)
+        append = Append(more, 15 * BODY, room.capacity(SMALLEST), future)
+        settle = Settle("a", delivered(await journal.read("a", 0, 10)), future)
+        found = list(journal._writer._portions([append, settle]))
+    assert [[type(one).__name__ for one in portion] for portion in found] == portions

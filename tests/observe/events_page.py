@@ -17,11 +17,11 @@ otherwise each is one JSON object. Secrets are shown as `*****`, wherever they s
 
 A line per uplink is written only at level `debug`, or at `info` for a connection with `debug: true`. A connection or
 source that flaps logs its first failure, then a summary, not a line per attempt. What could repeat with every uplink
-(unrouted, rejected, expired, parked) is told up to 20 times a minute for each source or connection; the others are
-told together when the minute is over, as one line with their number in `left_out`. Each of them is in the metrics, and
-in the log at level `debug`. A daemon that cannot start says so twice: as an event, and as a plain sentence on stderr
-for whoever started it. `error` is the type and message of
-an exception; its traceback is the field `exception`, at level `debug` alone.
+(unrouted, rejected, expired, parked) is told up to 20 times a minute for each source (and kind of rejection) or
+connection; the others are told together when the minute is over, as one line with their number in `left_out`. Each of
+them is in the metrics, and in the log at level `debug`, or in full for a connection with `debug: true`. A daemon that
+cannot start says so twice: as an event, and as a plain sentence on stderr for whoever started it. `error` is the type
+and message of an exception; its traceback is the field `exception`, at level `debug` alone.
 
 This page is written by `python -m tests.observe.events_page`; the table stands in `mqttbridge/observe/events.py`.
 

@@ -567,13 +567,26 @@ async def test_the_only_element_of_an_array_has_an_index_too(here: Inside) -> No
 async def test_bodies_in_memory_are_bounded_over_all_requests(here: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources_http, "MAX_HELD", 3000)
 
+    large = edited(uplink(1), note="x" * sources_http.SMALL)
+
     async def answered(status: int) -> bool:
-        return (await here.post("lrc", uplink(1))).status_code == status
+        return (await here.post("lrc", large)).status_code == status
 
     async with wire(here.url) as slow:
         await slow.send(request("POST", "/uplink/lrc", None, "Content-Length: 2500"), b" " * 2400)
         await until(lambda: answered(503), "the slow body is held")
-        refused = await here.post("lrc", uplink(1))
+        refused = await here.post("lrc", large)
         assert refused.headers["retry-after"] == "5"
         assert "too many large requests" in refused.json()["detail"]
+        assert (await here.post("lrc", uplink(2))).status_code == 200, "a small one has its place"
+    monkeypatch.setattr(sources_http, "MAX_HELD", 200_000)
     await until(lambda: answered(200), "the slow body is let go")
+
+
+async def test_what_no_journal_of_this_size_can_hold_is_too_large_and_not_to_be_sent_again(tmp_path: Path) -> None:
+    sections = {"journal": {"maxSize": "64KiB"}, "connections": {"acme": to(NOBODY)}}
+    async with inside(tmp_path, **sections) as here:
+        answer = await here.post("lrc", edited(uplink(1), note="x" * 60_000))
+        assert answer.status_code == 413
+        assert "retry-after" not in answer.headers
+        assert (await here.post("lrc", uplink(2))).status_code == 200

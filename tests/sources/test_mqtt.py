@@ -210,119 +210,34 @@ async def test_a_message_that_no_journal_could_hold_does_not_stand_in_the_way_of
         assert "262144 are the most" in daemon.said("uplink.rejected")[0]["reason"]
 
 
-async def test_a_retained_message_is_taken_by_the_first_subscription_and_not_again_when_that_is_repeated(
-    tmp_path: Path, plain_mosquitto: Mosquitto
+@pytest.mark.parametrize(("version", "again"), [("3.1.1", 1), ("5", 0)])
+async def test_a_retained_uplink_is_taken_and_with_mqtt_5_not_again_at_each_connect(
+    tmp_path: Path, plain_mosquitto: Mosquitto, version: str, again: int
 ) -> None:
     await publish(plain_mosquitto, "ns/x/up", uplink(1), qos=1, args=["-r"])
-    sources = {"ns": subscribed(plain_mosquitto)}
+    sources = {"ns": subscribed(plain_mosquitto, mqttVersion=version)}
     async with bridge(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as daemon:
         await daemon.until_account("acme", routed=1)
-        assert await daemon.rejected("ns", "retained") == 0
         assert await daemon.stop() == 0
         await publish_lines(plain_mosquitto, "ns/x/up", [uplink(2)])
         await daemon.restart()
-        await daemon.until_account("acme", routed=2)
-        assert await daemon.until_said("uplink.rejected", kind="retained", dev_eui=DEV_EUI)
-        assert await daemon.rejected("ns", "retained") == 1
-        assert (await daemon.account("acme"))["routed"] == 2
-
-
-async def test_a_retained_message_is_taken_again_from_a_broker_that_forgot_us(
-    tmp_path: Path, plain_mosquitto: Mosquitto
-) -> None:
-    await publish(plain_mosquitto, "ns/x/up", uplink(1), qos=1, args=["-r"])
-    sources = {"ns": subscribed(plain_mosquitto)}
-    async with bridge(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as daemon:
-        await daemon.until_account("acme", routed=1)
-        assert await daemon.stop() == 0
-        await _forget(plain_mosquitto, "mqttbridge-source-ns")
-        await daemon.restart()
-        await daemon.until_account("acme", routed=2)
+        await daemon.until_said("source.opened")
+        await publish_lines(plain_mosquitto, "ns/x/up", [uplink(3)])
+        await daemon.until_account("acme", routed=3 + again)
         assert not daemon.said("uplink.rejected")
 
 
-async def _forget(broker: Mosquitto, client_id: str) -> None:
-    """End a client's session at the broker."""
-    process = await asyncio.create_subprocess_exec(
-        "mosquitto_pub", "-h", broker.host, "-p", str(broker.port), "-i", client_id, "-t", "none", "-m", "x"
-    )
-    assert await process.wait() == 0
-
-
-async def test_a_retained_message_that_was_not_committed_is_taken_when_it_comes_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mqtt, "jitter", lambda _last, _random: 0.02)
-    async with fake_broker() as broker:
-        sources = {"ns": subscribed(broker)}
-        async with inside(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as here:
-            source = here.daemon._sources["ns"]
-            await _opened(source)
-            await broker.stop()
-            broker.script.session_present = True
-            await broker.start(broker.port)
-            await _opened(source)
-            assert source._retained_is_new, "the first link was too short to be sure"
-            source.received([Received("ns/x/up", uplink(1), 0, retain=True, mid=0)])
-            await here.until_account("acme", routed=1)
-            monkeypatch.setattr(mqtt, "HEALTHY_AFTER", 0.0)
-            await broker.stop()
-            await broker.start(broker.port)
-            await _opened(source)
-            source.received([Received("ns/x/up", uplink(2), 0, retain=True, mid=0)])
-
-            async def rejected() -> bool:
-                return await here.rejected("ns", "retained") == 1
-
-            await until(rejected, "the repetition")
-            assert (await here.account("acme"))["routed"] == 1
-
-
-async def test_a_topic_that_is_no_longer_configured_brings_nothing_though_the_broker_remembers_it(
+async def test_a_retained_uplink_on_a_topic_added_to_a_known_session_is_taken(
     tmp_path: Path, plain_mosquitto: Mosquitto
 ) -> None:
     connections = {"acme": to(NOBODY)}
-    both = {"ns": subscribed(plain_mosquitto, "$share/group/old/+/up", "old/#", "ns/+/up")}
-    async with bridge(tmp_path, sources=both, connections=connections) as daemon:
+    async with bridge(tmp_path, sources={"ns": subscribed(plain_mosquitto, "a/#")}, connections=connections) as daemon:
         await daemon.until_said("source.opened")
         assert await daemon.stop() == 0
-        daemon.write(
-            {"sources": {"ns": subscribed(plain_mosquitto, "$share/group/ns/+/up")}, "connections": connections}
-        )
+        await publish(plain_mosquitto, "b/x", uplink(1), qos=1, args=["-r"])
+        daemon.write({"sources": {"ns": subscribed(plain_mosquitto, "a/#", "b/#")}, "connections": connections})
         await daemon.restart()
-        await daemon.until_said("source.opened")
-        await publish_lines(plain_mosquitto, "old/x/y", [uplink(1)])
-        await publish_lines(plain_mosquitto, "ns/x/up", [uplink(2)])
         await daemon.until_account("acme", routed=1)
-        assert await daemon.rejected("ns", "not_subscribed") == 1
-        (told,) = daemon.said("uplink.rejected")
-        assert "'old/x/y' matches none of the configured `topics`" in told["reason"]
-
-        async def acknowledged() -> bool:
-            return await pubacks(plain_mosquitto) == 2
-
-        await until(acknowledged, "2 PUBACKs")
-
-
-@pytest.mark.parametrize(
-    ("topic_filter", "matching", "others"),
-    [
-        ("a/+/c", ["a/b/c", "a//c", "a/$b/c"], ["a/c", "a/b/c/d", "a/b/x/c"]),
-        ("a/#", ["a", "a/b", "a/b/c", "a/"], ["ab", "b/a"]),
-        ("#", ["a", "a/b", "/"], ["$SYS/a"]),
-        ("+/+", ["/", "a/b"], ["a", "$SYS/a"]),
-        ("$SYS/#", ["$SYS/a"], ["SYS/a"]),
-        ("a.b", ["a.b"], ["axb", "a.b\n"]),
-        ("$share/group/ns/+/up", ["ns/1/up"], ["$share/group/ns/1/up", "ns/up"]),
-        ("$share/group/#", ["a"], ["$SYS/a"]),
-        ("$queue/ns/#", ["ns/1"], ["$queue/ns/1"]),
-        ("$aws/things/+", ["$aws/things/1"], ["things/1"]),
-    ],
-)
-def test_a_topic_filter_takes_what_the_standard_says(topic_filter: str, matching: list[str], others: list[str]) -> None:
-    subscribed_to = mqtt._matcher(["other", topic_filter])
-    assert [topic for topic in matching if not subscribed_to(topic)] == []
-    assert [topic for topic in others if subscribed_to(topic)] == []
 
 
 async def test_reports_go_like_uplinks_but_not_to_a_connection_with_send_metadata(
