@@ -5,11 +5,11 @@ What is refused here never reached the application; it is answered with problem 
 
 from __future__ import annotations
 
-import http
 from typing import TYPE_CHECKING
 
-import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mqttbridge.sources.asgi import details, title
 
 if TYPE_CHECKING:
     import asyncio
@@ -81,10 +81,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, detail: str) -> None:
         """Answer and hang up."""
         self._head_ends()
-        title = http.HTTPStatus(status).phrase
-        body = msgspec.json.encode({"type": "about:blank", "title": title, "status": status, "detail": detail})
+        body = details(status, detail)
         head = [
-            f"HTTP/1.1 {status} {title}",
+            f"HTTP/1.1 {status} {title(status)}",
             "content-type: application/problem+json",
             f"content-length: {len(body)}",
             "connection: close",

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Message", "Receive", "Scope", "Send", "answer", "problem", "problem_unread"]
+__all__ = ["Message", "Receive", "Scope", "Send", "answer", "details", "problem", "problem_unread", "title"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,7 +41,7 @@ async def answer(
 
 async def problem(send: Send, status: int, detail: str, *, headers: Headers = (), **more: object) -> None:
     """Send problem details (RFC 9457, section 3): `detail` is a sentence, `more` are members of our own."""
-    await answer(send, status, _details(status, detail, more), b"application/problem+json", headers)
+    await answer(send, status, details(status, detail, **more), b"application/problem+json", headers)
 
 
 async def problem_unread(
@@ -59,7 +59,7 @@ async def problem_unread(
     if small and (not length or await _discard(receive)):
         await problem(send, status, detail, headers=headers, **more)
         return
-    body = _details(status, detail, more)
+    body = details(status, detail, **more)
     await send(_start(status, body, b"application/problem+json", (*headers, (b"connection", b"close"))))
     await send({"type": "http.response.body", "body": body, "more_body": True})
     if not small:
@@ -76,9 +76,14 @@ def _start(status: int, body: bytes, content_type: bytes, headers: Headers) -> M
     }
 
 
-def _details(status: int, detail: str, more: dict[str, object]) -> bytes:
-    title = TITLES.get(status) or http.HTTPStatus(status).phrase
-    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+def title(status: int) -> str:
+    """Give the phrase of a status."""
+    return TITLES.get(status) or http.HTTPStatus(status).phrase
+
+
+def details(status: int, detail: str, **more: object) -> bytes:
+    """Give the body of problem details; members that are empty are left out."""
+    body: dict[str, object] = {"type": "about:blank", "title": title(status), "status": status, "detail": detail}
     body.update((key, value) for key, value in more.items() if value not in (None, ""))
     return _encode(body)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mqttbridge.errors import DocumentError, JournalError, JournalFull, JournalTooLarge, TokenError
 from mqttbridge.formats import FORMATS
 from mqttbridge.formats.batch import split
-from mqttbridge.formats.token import require_token, verify
+from mqttbridge.formats.token import require_token
 from mqttbridge.sources.asgi import answer, problem, problem_unread
 from mqttbridge.sources.intake import MAX_BODY, device_in
 
@@ -196,11 +196,12 @@ class HttpIntake:
     def _verify(self, query: bytes, documents: list[bytes], settings: HttpSource) -> None:
         if len(documents) != 1 or settings.as_key is None:
             raise TokenError("a Token covers exactly one document; send each document in a request of its own")
+        form = FORMATS[settings.format]
         try:
-            verify(query, documents[0], settings.as_key.reveal())
+            form.verify(query, documents[0], settings.as_key.reveal())
         except DocumentError:
             # The parser says better what is wrong with it.
-            FORMATS[settings.format].parse(documents[0], source="", received=0)
+            form.parse(documents[0], source="", received=0)
             raise
 
     async def _parse(self, source: str, settings: HttpSource, documents: list[bytes], *, batch: bool) -> list[Uplink]:
