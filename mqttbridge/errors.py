@@ -8,7 +8,8 @@ and never travel further. No message holds a secret.
     ├── ConfigError            the configuration file, with every problem in it
     ├── PatternError           a topic pattern that cannot work
     ├── TopicError             a document that cannot be rendered into a topic: the uplink is parked
-    ├── DocumentError          not an uplink document
+    ├── DocumentError          not an uplink or downlink document
+    │   └── DownlinkExpired    a downlink whose ValidityTime is past
     ├── TokenError             the ThingPark Token is missing or wrong
     ├── StartError             the daemon cannot start: port in use, state directory unusable, …
     │   └── JournalInUse       another daemon owns the state directory
@@ -38,6 +39,7 @@ __all__ = [
     "ConfigError",
     "ConnectFailed",
     "DocumentError",
+    "DownlinkExpired",
     "JournalError",
     "JournalFailed",
     "JournalFull",
@@ -91,6 +93,10 @@ class DocumentError(MqttBridgeError):
         super().__init__(message)
         self.field = field
         self.index = index
+
+
+class DownlinkExpired(DocumentError):
+    """A downlink that came after its ValidityTime."""
 
 
 class TokenError(MqttBridgeError):

@@ -9,7 +9,19 @@ import enum
 
 import msgspec
 
-__all__ = ["Connections", "Counts", "DocumentKind", "Entry", "Outcome", "Queued", "Settled", "Uplink"]
+__all__ = [
+    "Connections",
+    "Counts",
+    "Device",
+    "DocumentKind",
+    "Downlink",
+    "DownlinkOutcome",
+    "Entry",
+    "Outcome",
+    "Queued",
+    "Settled",
+    "Uplink",
+]
 
 Connections = tuple[str, ...]
 """Ids of connections, sorted, without repeats: where one uplink goes."""
@@ -45,6 +57,11 @@ class Uplink(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     tags: frozenset[str] = frozenset()
     """Device tags, case-folded. For routing alone: not stored, empty when read back."""
+    fingerprint: int = 0
+    """63 bits; two documents with the same one are copies of one uplink. 0: cannot be told. Not stored with it."""
+    way: str = ""
+    """How the network server addresses the device beside its DevEUI: ChirpStack's `<applicationId>`, The Things
+    Stack's `<application>/<device_id>`, nothing for ThingPark. Not stored with the uplink."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -52,6 +69,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     uplink: Uplink
     connections: Connections
+    window: int = 0
+    """In ms: a copy (same `fingerprint`) stored no longer ago makes this one a duplicate, which is not stored."""
 
 
 class Queued(msgspec.Struct, frozen=True, gc=False):
@@ -91,3 +110,45 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     def queued(self) -> int:
         """Uplinks still to be delivered."""
         return self.routed - self.delivered - self.expired - self.parked - self.dropped
+
+
+class Device(msgspec.Struct, frozen=True, gc=False):
+    """What is known of a device from its uplinks: where its downlinks go. `way` and `tags` as in `Uplink`."""
+
+    dev_eui: str
+    source: str
+    way: str = ""
+    tags: frozenset[str] = frozenset()
+
+
+class Downlink(msgspec.Struct, frozen=True, gc=False):
+    """One downlink that may go to a network server: checked, whatever the spelling it came in."""
+
+    dev_eui: str
+    """16 hex digits, upper case."""
+    fport: int
+    """1..224."""
+    payload_hex: str | None = None
+    """Lower case, an even number of digits, at most 242 bytes. None: `payload` is given instead."""
+    payload: bytes = b""
+    """A JSON object that the network server encodes; empty: `payload_hex` is given instead."""
+    confirmed: bool = False
+    flush: bool = False
+    """Whether it takes the place of what is queued for the device."""
+    expires: int | None = None
+    """In ms: not to be sent after this moment. None: it has no ValidityTime."""
+    correlation_id: str = ""
+    """16 hex digits, as the sender gave them; empty: none given."""
+
+
+class DownlinkOutcome(enum.StrEnum):
+    """How a downlink ended: each one that came ends in exactly one of these."""
+
+    QUEUED = "queued"
+    """The network server took it."""
+    REJECTED = "rejected"
+    """It is not valid, not allowed, or refused by the network server."""
+    EXPIRED = "expired"
+    """Its ValidityTime passed first."""
+    FAILED = "failed"
+    """It could not be handed over, however often it was tried."""

@@ -19,14 +19,14 @@ __all__ = ["FORMATS", "Format"]
 
 
 class Format(Protocol):
-    """What a network server's documents look like, and how it signs them."""
+    """What a network server's documents look like."""
 
-    def parse(self, body: bytes, *, source: str, received: int) -> Uplink:
-        """Read one document; `received` is in ms. Raises `DocumentError`."""
-        ...
+    def parse(self, body: bytes, *, source: str, received: int, hint: str = "", pass_through: bool = False) -> Uplink:
+        """Read one document; `received` is in ms. Raises `DocumentError`.
 
-    def verify(self, query_string: bytes, uplink_body: bytes, as_key: str) -> None:
-        """Check the signature of an HTTP request that carries one document. Raises `TokenError`, `DocumentError`."""
+        `hint` says what came beside the body: the query string of the request, or the topic. `pass_through`: the
+        uplink's body is the document as it came, else the ThingPark document that it means.
+        """
         ...
 
 

@@ -29,6 +29,8 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     token: int
     topic: str
     payload: bytes
+    correlation: bytes = b""
+    """MQTT 5: Correlation Data (section 3.3.2.3.6); not sent on 3.1.1."""
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +51,10 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     qos: int
     retain: bool
     mid: int
+    dup: bool = False
+    """The broker sent it before (QoS 1 and 2), perhaps on an earlier link."""
+    correlation: bytes = b""
+    """MQTT 5: Correlation Data."""
 
 
 class Grant(msgspec.Struct, frozen=True):

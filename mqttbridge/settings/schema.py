@@ -34,13 +34,14 @@ __all__ = [
 ]
 
 SECOND = 1000
-HOUR = 3600 * SECOND
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
 PEBIBYTE = 1024**5
 
 
 Protocol = Literal["SSL", "WSS", "TCP"]
 ReconnectStrategy = Literal["CALM", "NORMAL", "AGGRESSIVE"]
-Format = Literal["thingpark"]
+Format = Literal["thingpark", "chirpstack", "tts"]
 
 
 def _duration(low: int, high: int, text: str) -> Meta:
@@ -137,6 +138,18 @@ class Configuration(LinkSettings, frozen=True, kw_only=True):
     ] = None
     downlink_as_id: Annotated[str | None, _text("text", "AS_ID towards ThingPark")] = None
     downlink_as_key: Annotated[Secret | None, _text("asKey", "AS key towards ThingPark: 32 hex digits")] = None
+    downlink_receipt_topic_pattern: Annotated[
+        str | None,
+        _text("receiptTopicPattern", "where the outcome of each downlink is published; default: nowhere"),
+    ] = None
+    downlink_devices: Annotated[
+        tuple[Annotated[str, _text("devicePattern", "a DevEUI, in which * and ? stand for digits")], ...],
+        Meta(description="the devices that may be sent downlinks; default: those whose uplinks come here"),
+    ] = ()
+    downlink_rate: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="downlinks a second, over ten seconds; what comes faster has to wait"),
+    ] = 100
     send_metadata: Annotated[
         bool,
         Meta(description="true: uplinks only, each without its DevEUI_uplink root"),
@@ -155,6 +168,11 @@ class Configuration(LinkSettings, frozen=True, kw_only=True):
     max_inflight: Annotated[int, Meta(ge=1, le=65535, description="uplinks sent ahead of their PUBACK")] = 100
     debug: Annotated[bool, Meta(description="true: a log line per uplink of this connection")] = False
 
+    @property
+    def takes_downlinks(self) -> bool:
+        """Whether this connection subscribes to downlinks."""
+        return self.downlink_topic_pattern is not None and self.downlink_enabled
+
 
 class Connection(Base, frozen=True, kw_only=True):
     """One customer's broker."""
@@ -168,11 +186,35 @@ class Connection(Base, frozen=True, kw_only=True):
     configuration: Configuration
 
 
+PassThrough = Annotated[bool, Meta(description="true: documents go out as they came, not as ThingPark documents")]
+DuplicateWindow = Annotated[
+    int, _duration(0, 24 * HOUR, "an uplink that came before, no longer ago than this, is dropped; 0: none is")
+]
+ApiUrl = Annotated[str | None, _text("apiUrl", "where downlinks go: LRC, ChirpStack's REST API or The Things Stack")]
+ApiKey = Annotated[Secret | None, _text("bearer", "API key of ChirpStack or The Things Stack")]
+ApiCertificate = Annotated[str | None, _text("certificate", "PEM: the authorities to trust at `apiUrl`")]
+Webhook = Annotated[str | None, _text("webhook", "The Things Stack: the id of the webhook, for downlinks by `apiUrl`")]
+AsId = Annotated[str | None, _text("text", "AS_ID of downlinks, unless the connection has one")]
+AsKey = Annotated[Secret | None, _text("asKey", "AS key of downlinks, unless the connection has one; 32 hex digits")]
+
+
 class HttpSource(Base, frozen=True, kw_only=True, tag_field="transport", tag="http"):
     """A network server that POSTs to /uplink/<id>."""
 
     format: Annotated[Format, Meta(description="what its documents look like")] = "thingpark"
     as_key: Annotated[Secret | None, _text("asKey", "set: the Token of every request is verified")] = None
+    authorization: Annotated[
+        Secret | None,
+        _text("header", "set: every request must have this Authorization header, such as Bearer …"),
+    ] = None
+    pass_through: PassThrough = False
+    duplicate_window: DuplicateWindow = 10 * MINUTE
+    api_url: ApiUrl = None
+    api_key: ApiKey = None
+    api_ca_certificate: ApiCertificate = None
+    webhook: Webhook = None
+    downlink_as_id: AsId = None
+    downlink_as_key: AsKey = None
 
 
 class MqttSource(LinkSettings, frozen=True, kw_only=True, tag_field="transport", tag="mqtt"):
@@ -183,6 +225,14 @@ class MqttSource(LinkSettings, frozen=True, kw_only=True, tag_field="transport",
         tuple[Annotated[str, _text("topicFilter", "a topic filter")], ...],
         Meta(min_length=1, description="topic filters to subscribe to"),
     ]
+    pass_through: PassThrough = False
+    duplicate_window: DuplicateWindow = 10 * MINUTE
+    api_url: ApiUrl = None
+    api_key: ApiKey = None
+    api_ca_certificate: ApiCertificate = None
+    webhook: Webhook = None
+    downlink_as_id: AsId = None
+    downlink_as_key: AsKey = None
 
     def client_id_for(self, identity: str) -> str:
         """Give the client id to use; the default differs from that of a connection with the same id."""

@@ -1,0 +1,1 @@
+"""The way back to the network servers. Floor 3."""
