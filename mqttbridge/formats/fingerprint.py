@@ -16,7 +16,10 @@ BITS = 2**63 - 1
 def of_uplink(dev_eui: str, fcnt: int, payload_hex: str) -> int:
     """Give the fingerprint of an uplink: the same however its DevEUI and its payload are spelled (hex, in any case)."""
     text = f"uplink {dev_eui.upper()} {fcnt} {payload_hex.lower()}"
-    return of_text(text.encode("utf-8", "surrogatepass"))
+    try:
+        return of_text(text.encode())
+    except UnicodeEncodeError:
+        return of_text(text.encode("utf-8", "surrogatepass"))
 
 
 def of_text(text: bytes) -> int:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from mqttbridge.errors import DocumentError
+from mqttbridge.formats.fingerprint import of_text, of_uplink
 from mqttbridge.formats.outline import deeper_than
 from mqttbridge.formats.token import verify
 from mqttbridge.model import DocumentKind, Uplink
@@ -33,6 +34,7 @@ MILLISECOND = timedelta(milliseconds=1)
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = b" \t\r\n"
 KINDS = ", ".join(DocumentKind)
+DEV_EUI_DIGITS = 16
 DEV_EUI = re.compile(r"[0-9A-Fa-f]{16}").fullmatch
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
@@ -45,7 +47,12 @@ WORDS = {
     "object": "an object",
     "array": "an array",
 }
+NO_MODEL = len('"0"')
+"""Up to here, a ModelCfg holds no tag: most say `"0"`."""
+UPLINK = DocumentKind.UPLINK
 NO_TAGS = frozenset[str]()
+NOTHING = frozenset({b"", b"null"})
+ABSENT = Raw()
 
 
 class Content(Struct, gc=False):
@@ -55,8 +62,10 @@ class Content(Struct, gc=False):
     time: str | None = field(name="Time", default=None)
     fcnt_up: int | str | None = field(name="FCntUp", default=None)
     fcnt_down: int | str | None = field(name="FCntDn", default=None)
-    customer_data: Raw = field(name="CustomerData", default_factory=Raw)
-    model_cfg: Raw = field(name="ModelCfg", default_factory=Raw)
+    payload: Raw = field(name="payload_hex", default=ABSENT)
+    join: Raw = field(name="rawJoinRequest", default=ABSENT)
+    customer_data: Raw = field(name="CustomerData", default=ABSENT)
+    model_cfg: Raw = field(name="ModelCfg", default=ABSENT)
 
 
 class CustomerData(Struct, gc=False):
@@ -71,23 +80,34 @@ decode_customer_data = msgspec.json.Decoder(CustomerData).decode
 decode_any = msgspec.json.Decoder().decode
 
 
-def parse(body: bytes, *, source: str, received: int) -> Uplink:
+def parse(
+    body: bytes,
+    *,
+    source: str,
+    received: int,
+    hint: str = "",  # noqa: ARG001  of the seam: a document names its own kind
+    pass_through: bool = False,  # noqa: ARG001  of the seam: a document goes out as it came anyway
+) -> Uplink:
     """Read one document, of any kind in `DocumentKind`, with numbers as numbers or as strings.
 
     `body` is UTF-8 JSON; whitespace and a byte order mark around it are taken off, all else is kept as it came.
-    `received` (ms) stands in where the document has no Time. Raises `DocumentError` with the field's path.
+    `received` (ms) stands in where the document has no Time. `hint` and `pass_through` change nothing: the document
+    says all, and is a ThingPark document already. Raises `DocumentError` with the field's path.
     """
     body = body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
     kind, content = _decode(body)
+    dev_eui = _dev_eui(content.dev_eui, kind)
+    fcnt = _fcnt(content, kind)
     return Uplink(
         source=source,
         kind=kind,
-        dev_eui=_dev_eui(content.dev_eui, kind),
+        dev_eui=dev_eui,
         time=received if content.time is None else _time(content.time, kind),
         received=received,
-        fcnt=_fcnt(content, kind),
+        fcnt=fcnt,
         body=body,
         tags=_tags(content),
+        fingerprint=_fingerprint(content, kind, dev_eui, fcnt, body),
     )
 
 
@@ -107,7 +127,7 @@ def _decode(body: bytes) -> tuple[DocumentKind, Content]:
         raise DocumentError(_wrong_roots(list(roots)))
     if deeper_than(body, MAX_DEPTH):
         raise DocumentError(f"the document nests deeper than {MAX_DEPTH} levels")
-    return next(iter(roots.items()))
+    return roots.popitem()
 
 
 # --- fields
@@ -115,9 +135,10 @@ def _decode(body: bytes) -> tuple[DocumentKind, Content]:
 
 def _dev_eui(text: str | None, kind: DocumentKind) -> str:
     """Give the DevEUI in upper case, without dashes and colons."""
-    plain = "" if text is None else text.replace("-", "").replace(":", "")
-    if DEV_EUI(plain):
-        return plain.upper()
+    if text is not None:
+        plain = text if len(text) == DEV_EUI_DIGITS else text.replace("-", "").replace(":", "")
+        if DEV_EUI(plain):
+            return plain.upper()
     path = f"{kind}.DevEUI"
     if text is None:
         raise DocumentError(f"{path} is missing; every document names its device by 16 hex digits", field=path)
@@ -140,7 +161,7 @@ def _time(text: str, kind: DocumentKind) -> int:
 
 def _fcnt(content: Content, kind: DocumentKind) -> int | None:
     """Give FCntUp of an uplink, FCntDn of a downlink report; an empty text is none."""
-    if kind is DocumentKind.UPLINK:
+    if kind is UPLINK:
         name, value = "FCntUp", content.fcnt_up
     elif kind in {DocumentKind.DOWNLINK_SENT, DocumentKind.DOWNLINK_REJECTED}:
         name, value = "FCntDn", content.fcnt_down
@@ -153,6 +174,19 @@ def _fcnt(content: Content, kind: DocumentKind) -> int | None:
         path = f"{kind}.{name}"
         raise DocumentError(f"{path} is {_shown(str(value))}; a frame counter is a whole number of 32 bits", field=path)
     return number
+
+
+def _fingerprint(content: Content, kind: DocumentKind, dev_eui: str, fcnt: int | None, body: bytes) -> int:
+    """Tell copies of one uplink, in whatever spelling. What has neither a counter nor a time of its own is no copy.
+
+    A join has its raw request instead of a payload: the next one has another DevNonce, and is another uplink.
+    """
+    if kind is UPLINK and fcnt is not None:
+        payload = bytes(content.payload).strip(b'"')
+        if payload in NOTHING:
+            payload = bytes(content.join).strip(b'"')
+        return of_uplink(dev_eui, fcnt, payload.decode())
+    return of_text(kind.encode() + body) if content.time else 0
 
 
 def _digits(text: str) -> int:
@@ -168,7 +202,7 @@ def _tags(content: Content) -> frozenset[str]:
             tags = decode_customer_data(content.customer_data).tags or tags
         except msgspec.DecodeError:
             tags = _odd_tags(content.customer_data)
-    if content.model_cfg:
+    if len(content.model_cfg) > NO_MODEL:
         tags = tags + _model_tags(decode_leniently(content.model_cfg))
     return frozenset(map(str.casefold, tags)) if tags else NO_TAGS
 

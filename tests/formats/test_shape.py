@@ -16,6 +16,12 @@ def read(body: bytes) -> Uplink:
     return parse(body, source="lrc", received=1)
 
 
+def stored(body: bytes) -> Uplink:
+    return Uplink(
+        source="lrc", kind=DocumentKind.UPLINK, dev_eui="0018B20000000B20", time=1, received=1, fcnt=1, body=body
+    )
+
+
 @pytest.mark.parametrize(
     ("metadata", "decoded", "expected"),
     [
@@ -56,13 +62,16 @@ def test_documents_of_other_kinds_stay_as_they_came() -> None:
     assert shape(uplink, send_metadata=True, send_raw_decoded=True) is uplink.body
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{}", b"[1]", b'{"DevEUI_uplink":7', b"\xff", b'{"DevEUI_uplink":' + b"[" * 100_000]
-)
+@pytest.mark.parametrize("body", [b'{"deviceInfo": {"devEui": "0018b20000000b20"}, "object": {"t": 2.50}}', b"{ }"])
+def test_a_document_that_was_passed_through_stays_as_it_came(body: bytes) -> None:
+    uplink = stored(body)
+    for metadata, decoded in ((True, False), (False, True), (True, True)):
+        assert shape(uplink, send_metadata=metadata, send_raw_decoded=decoded) is uplink.body
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b'{"DevEUI_uplink":7', b"\xff", b'{"DevEUI_uplink":' + b"[" * 100_000])
 def test_a_stored_document_that_cannot_be_read_is_an_error_of_ours(body: bytes) -> None:
-    uplink = Uplink(
-        source="lrc", kind=DocumentKind.UPLINK, dev_eui="0018B20000000B20", time=1, received=1, fcnt=1, body=body
-    )
+    uplink = stored(body)
     for decoded in (False, True):
         with pytest.raises(DocumentError):
             shape(uplink, send_metadata=True, send_raw_decoded=decoded)

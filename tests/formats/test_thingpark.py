@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mqttbridge.errors import DocumentError
 from mqttbridge.formats import FORMATS, sample
+from mqttbridge.formats.fingerprint import of_uplink
 from mqttbridge.formats.thingpark import MAX_DEPTH, parse
 from mqttbridge.model import DocumentKind, Uplink
 
@@ -48,6 +49,7 @@ def test_an_enriched_uplink_is_read_and_its_bytes_are_kept() -> None:
         fcnt=7,
         body=SAMPLE,
         tags=frozenset({"first", "second"}),
+        fingerprint=of_uplink(DEV_EUI, 7, msgspec.json.decode(SAMPLE)["DevEUI_uplink"]["payload_hex"]),
     )
 
 
@@ -222,7 +224,70 @@ def test_an_empty_counter_is_none() -> None:
 
 def test_the_format_is_found_by_its_name_in_the_settings() -> None:
     assert FORMATS["thingpark"].parse(SAMPLE, source="lrc", received=1).fcnt == 7
-    assert list(FORMATS) == ["thingpark"]
+
+
+def test_a_hint_and_passing_through_change_nothing() -> None:
+    found = FORMATS["thingpark"].parse(SAMPLE, source="lrc", received=RECEIVED, hint="event=join", pass_through=True)
+    assert found == read(SAMPLE)
+
+
+def test_an_enriched_and_a_legacy_spelling_of_one_uplink_are_copies() -> None:
+    enriched = uplink(FCntUp=1174, FPort=1, payload_hex="9e1c4852", Time="2026-01-02T03:04:05.678+01:00")
+    legacy = uplink(FCntUp="1174", FPort="1", payload_hex="9E1C4852", Lrrid="another", Time="2026-01-02T02:04:05Z")
+    legacy["DevEUI_uplink"]["DevEUI"] = "00-18-b2-00-00-00-0b-20"
+    spaced = json.dumps(enriched, indent=3).encode()
+    assert read(enriched).fingerprint == read(legacy).fingerprint == read(spaced).fingerprint > 0
+    assert read(enriched).fingerprint == of_uplink(DEV_EUI, 1174, "9e1c4852")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"FCntUp": 1, "payload_hex": "01"},
+        {"FCntUp": 2, "payload_hex": "01"},
+        {"FCntUp": 1, "payload_hex": "02"},
+        {"FCntUp": 1, "payload_hex": "", "rawJoinRequest": "0a"},
+        {"FCntUp": 1, "payload_hex": None, "rawJoinRequest": "0b"},
+        {"FCntUp": 1},
+        {"FCntUp": 1, "payload_hex": {"odd": 1}},
+        {"Time": "2026-01-02T03:04:05.678+01:00", "payload_hex": "01"},
+        {"Time": "2026-01-02T03:04:05.679+01:00", "payload_hex": "01"},
+    ],
+)
+def test_different_uplinks_have_different_fingerprints(fields: dict[str, Any]) -> None:
+    others = [
+        uplink(FCntUp=0, payload_hex="01"),
+        uplink(FCntUp=1, payload_hex="03"),
+        uplink(FCntUp=1, rawJoinRequest="0c"),
+        uplink(Time="2026-01-02T03:04:05.677+01:00", payload_hex="01"),
+        {"DevEUI_location": {"DevEUI": DEV_EUI, **fields}},
+        {"DevEUI_uplink": {"DevEUI": DEV_EUI.replace("B", "C"), **fields}},
+    ]
+    assert read(uplink(**fields)).fingerprint > 0
+    assert read(uplink(**fields)).fingerprint not in {read(other).fingerprint for other in others}
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a_join_is_told_by_its_raw_request_when_it_has_no_payload(nothing: str | None) -> None:
+    assert (
+        read(uplink(FCntUp=1, payload_hex=nothing, rawJoinRequest="0A")).fingerprint
+        == read(uplink(FCntUp=1, rawJoinRequest="0a")).fingerprint
+    )
+
+
+def test_what_has_neither_a_counter_nor_a_time_of_its_own_is_no_copy() -> None:
+    assert read(uplink(payload_hex="01")).fingerprint == 0
+    assert read({"DevEUI_notification": {"DevEUI": DEV_EUI, "Type": "join"}}).fingerprint == 0
+
+
+def test_a_report_is_told_by_its_kind_and_all_its_bytes() -> None:
+    report = {"DevEUI": DEV_EUI, "FCntDn": 4, "Time": "2026-01-02T03:04:05.678+01:00"}
+    sent, rejected = read({"DevEUI_downlink_Sent": report}), read({"DevEUI_downlink_Rejected": report})
+    assert sent.fingerprint == read({"DevEUI_downlink_Sent": report}).fingerprint > 0
+    assert (
+        len({sent.fingerprint, rejected.fingerprint, read({"DevEUI_downlink_Sent": report | {"x": 1}}).fingerprint})
+        == 3
+    )
 
 
 FIELDS = st.sampled_from(["DevEUI", "Time", "FCntUp", "FCntDn", "CustomerData", "ModelCfg", "x"])
@@ -273,6 +338,7 @@ def check(body: bytes) -> None:
     assert len(found.dev_eui) == 16
     assert found.dev_eui == found.dev_eui.upper()
     assert found.body in body
+    assert 0 <= found.fingerprint < 2**63
     assert found.body.decode()
     assert -(2**63) <= found.time < 2**63
     assert msgspec.json.decode(found.body, type=dict[str, msgspec.Raw]).keys() == {found.kind.value}
