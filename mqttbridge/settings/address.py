@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-__all__ = ["DEFAULT_PORTS", "broker", "listener"]
+__all__ = ["DEFAULT_PORTS", "broker", "listener", "url"]
 
 DEFAULT_PORTS = {"SSL": 8883, "WSS": 443, "TCP": 1883}
 
@@ -58,6 +58,27 @@ def listener(text: str) -> tuple[str, int]:
     if port is None:
         raise ValueError("names no port; write address:port, such as 127.0.0.1:8080")
     return host, _port(port, 0)
+
+
+def url(text: str) -> str:
+    """Read a URL of an HTTP API: `https://host[:port][/path]`; gives it without a final slash."""
+    example = "https://ns.example.com"
+    found = SCHEME(text)
+    if not found or found[1].lower() not in {"http", "https"}:
+        raise ValueError(f"must be a URL that begins with https:// (or http://), such as {example}")
+    if "@" in found[2]:
+        raise ValueError("must not hold a user name or password; keys are properties of their own")
+    if "?" in text or "#" in text or "\\" in text:
+        raise ValueError(f"must be a URL without ?, # and backslashes, such as {example}")
+    place, slash, path = found[2].partition("/")
+    host, port = _split(place, example)
+    if port is not None:
+        _port(port, 1)
+    if any(ord(character) <= SHORTEST_TEXT - 1 or ord(character) >= ord("\x7f") for character in path):
+        raise ValueError("must not hold spaces, control or non-ASCII characters in its path; encode them (%20)")
+    if not host.isascii():
+        place = place.replace(host, host.encode("idna").decode())
+    return f"{found[1].lower()}://{place}{slash}{path}".rstrip("/")
 
 
 def _without_scheme(scheme: str, rest: str) -> str:

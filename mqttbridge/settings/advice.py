@@ -5,12 +5,18 @@ Not errors: the daemon runs with each of these, and a file may be written step b
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mqttbridge.settings.schema import Settings
+from mqttbridge.settings.schema import MqttSource
+from mqttbridge.settings.secret import plain
 
-__all__ = ["advice"]
+if TYPE_CHECKING:
+    from mqttbridge.settings.schema import Settings, Source
+
+__all__ = ["advice", "no_way_back"]
+
+LOOPBACK = re.compile(r"http://(?:localhost|127\.[0-9.]+|\[::1\])(?:[:/]|$)").match
 
 
 def advice(settings: Settings) -> list[str]:
@@ -24,9 +30,31 @@ def advice(settings: Settings) -> list[str]:
     for name, flow in settings.flows.items():
         if active and not active.intersection(flow.connections):
             found.append(f"flow {name}: none of its connections is active: what it matches goes nowhere by it")
-    found += [
-        f"connection {name}: downlinkTopicPattern is set, but this version takes no downlinks"
-        for name in sorted(active)
-        if settings.connections[name].configuration.downlink_topic_pattern is not None
-    ]
+    found += _about_downlinks(settings, sorted(active))
     return found
+
+
+def _about_downlinks(settings: Settings, active: list[str]) -> list[str]:
+    """Say where downlinks come in that can go nowhere, and where a key goes over the wire in the clear."""
+    found: list[str] = []
+    takers = [name for name in active if settings.connections[name].configuration.takes_downlinks]
+    without = [name for name, source in settings.sources.items() if no_way_back(source)]
+    if takers and settings.sources and len(without) == len(settings.sources):
+        (first, *_) = without
+        found.append(
+            f"connection {', '.join(takers)}: downlinks are taken and then rejected, because no source has a way back; "
+            f"source {first}: {no_way_back(settings.sources[first])}"
+        )
+    for name, source in settings.sources.items():
+        url = source.api_url or ""
+        if source.api_key is not None and plain(url).startswith("http://") and not LOOPBACK(plain(url)):
+            found.append(f"source {name}: apiUrl is http://, so that apiKey goes over the network unencrypted")
+    return found
+
+
+def no_way_back(source: Source) -> str:
+    """Say what a source lacks to take downlinks to its network server; empty if nothing."""
+    if source.api_url is not None or (source.format != "thingpark" and isinstance(source, MqttSource)):
+        return ""
+    wanted = {"thingpark": "apiUrl", "chirpstack": "apiUrl and apiKey", "tts": "apiUrl, apiKey and webhook"}
+    return f"no downlink can be sent to its network server; give it {wanted[source.format]}"

@@ -25,9 +25,13 @@ IDENTITY_RULE = "1 to 64 letters, digits, . _ or -, the first a letter, digit or
 MAX_STRING = 65535
 """MQTT 3.1.1, section 1.5.3: a string has a length of 16 bits."""
 MAX_ALPN = 255
+DEV_EUI_DIGITS = 16
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 AS_KEY = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
 DEVICE_KEY = re.compile(r"lora:([0-9A-F]{16})", re.IGNORECASE).fullmatch
+DEVICES = re.compile(r"[0-9A-F?]*\*[0-9A-F?*]*|[0-9A-F?]{16}").fullmatch
+WEBHOOK = re.compile(r"[a-z0-9](?:-?[a-z0-9]){1,35}").fullmatch
+HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 ALPN = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
 
 
@@ -81,6 +85,28 @@ def _device_key(text: str) -> str:
     if not found:
         raise ValueError("must be lora:<DevEUI> with the 16 hex digits of the DevEUI, such as lora:0018B20000000B20")
     return f"lora:{found[1].upper()}"
+
+
+def _device_pattern(text: str) -> str:
+    digits = text.strip().upper().removeprefix("LORA:").replace("-", "").replace(":", "")
+    if not DEVICES(digits) or len(digits.replace("*", "")) > DEV_EUI_DIGITS:
+        raise ValueError(
+            "must be a DevEUI of 16 hex digits, in which ? stands for one digit and * for any number of them, "
+            "such as 0018B2*"
+        )
+    return re.sub(r"\*+", "*", digits)
+
+
+def _webhook(text: str) -> str:
+    if not WEBHOOK(text):
+        raise ValueError("must be the id of a webhook: 2 to 36 lower-case letters, digits and single hyphens")
+    return text
+
+
+def _header(text: str) -> str:
+    if not HEADER(text):
+        raise ValueError("must be the value of an HTTP header: ASCII without control characters and outer blanks")
+    return text
 
 
 def _topic_filter(text: str) -> str:
@@ -146,21 +172,26 @@ def _fits(text: str) -> None:
 
 CHECKS: dict[str, Callable[[str], str]] = {
     "alpn": _alpn,
+    "apiUrl": address.url,
     "asKey": _as_key,
     # What PEM holds is looked into together, in `links`.
     "certificate": _text,
     "clientId": _client_id,
     "deviceKey": _device_key,
+    "devicePattern": _device_pattern,
     "downlinkTopicPattern": _downlink_pattern,
+    "header": _header,
     "hostName": _host_name,
     "listen": _listen,
     "password": _password,
     "path": _path,
     "privateKey": _text,
+    "receiptTopicPattern": _uplink_pattern,
     "text": _text,
     "topicFilter": _topic_filter,
     "uplinkTopicPattern": _uplink_pattern,
     "username": _username,
     "webSocketPath": _web_socket_path,
+    "webhook": _webhook,
 }
 """By `Meta.extra["kind"]` of the schema."""

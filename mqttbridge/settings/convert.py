@@ -20,6 +20,7 @@ from mqttbridge.settings.reader import Broken, Entry, Mapping, Scalar, Sequence
 from mqttbridge.settings.references import MAX_REFERENCED
 from mqttbridge.settings.schema import LinkSettings
 from mqttbridge.settings.secret import Secret
+from mqttbridge.settings.wayback import WayBackCheck
 
 if TYPE_CHECKING:
     from mqttbridge.settings.problems import KeyPath, Mark, Problems
@@ -31,7 +32,6 @@ __all__ = ["FAILED", "Converter"]
 FAILED: Final = object()
 """Instead of a value: the problem has been recorded."""
 
-LATER_FORMATS = frozenset({"chirpstack", "tts"})
 NO_BLANK = re.compile(r"\s*[A-Za-z][A-Za-z0-9]*:(?!//)\S").match
 EMPTY_SECRET = "is empty; quote a value that begins with #, or leave the line out"  # noqa: S105 - no password
 NEEDS_QUOTES = "text that begins with [ or { needs quotes"
@@ -49,6 +49,7 @@ class Converter:
         self.secrets: set[str] = set()
         self.marks: dict[KeyPath, Mark] = {}
         self._links = LinkCheck(problems, self.marks, now)
+        self._way_back = WayBackCheck(problems, self.marks, FAILED)
         self._listed: dict[tuple[str, type], Mark] = {}
 
     def convert(self, entry: Entry, wanted: Types, path: KeyPath) -> Any:  # noqa: ANN401 - any type of the schema
@@ -94,6 +95,7 @@ class Converter:
             values[field.name] = value
         if issubclass(struct.cls, LinkSettings):
             sound = self._links.check(struct, values, path, FAILED) and sound
+        sound = self._way_back.check(struct, values, path) and sound
         return struct.cls(**values) if sound else FAILED
 
     def _variant(self, node: Mapping, union: types.UnionType, path: KeyPath) -> types.StructType | None:
@@ -257,8 +259,6 @@ def _choice(text: str, wanted: types.LiteralType) -> str:
     names = [str(value) for value in wanted.values]
     if text in names:
         return text
-    if text.casefold() in LATER_FORMATS and "thingpark" in names:
-        raise ValueError("thingpark (this version of mqttbridge reads no other format)")
     by_case = [name for name in names if name.casefold() == text.casefold()]
     raise ValueError(by_case[0] if by_case else _one_of(names))
 

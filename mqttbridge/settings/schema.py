@@ -191,7 +191,7 @@ DuplicateWindow = Annotated[
     int, _duration(0, 24 * HOUR, "an uplink that came before, no longer ago than this, is dropped; 0: none is")
 ]
 ApiUrl = Annotated[str | None, _text("apiUrl", "where downlinks go: LRC, ChirpStack's REST API or The Things Stack")]
-ApiKey = Annotated[Secret | None, _text("bearer", "API key of ChirpStack or The Things Stack")]
+ApiKey = Annotated[Secret | None, _text("header", "API key of ChirpStack or The Things Stack")]
 ApiCertificate = Annotated[str | None, _text("certificate", "PEM: the authorities to trust at `apiUrl`")]
 Webhook = Annotated[str | None, _text("webhook", "The Things Stack: the id of the webhook, for downlinks by `apiUrl`")]
 AsId = Annotated[str | None, _text("text", "AS_ID of downlinks, unless the connection has one")]

@@ -61,7 +61,10 @@ def furnish(directory: Path) -> dict[str, str]:
         "acme-password": "planted-password\n",
         "acme-as-key": "00112233445566778899aabbccddeeff\n",
         "lrc-as-key": "ffeeddccbbaa99887766554433221100\n",
+        "lrc-ca.crt": ca_certificate(),
+        "lns-authorization": "Bearer planted-authorization\n",
+        "lns-api-key": "planted-api-key\n",
     }
     for name, content in contents.items():
         (directory / name).write_text(content)
-    return {"CREDENTIALS_DIRECTORY": str(directory), "NS_PASSWORD": "planted-ns-password"}
+    return {"CREDENTIALS_DIRECTORY": str(directory), "TTN_API_KEY": "planted-ttn-key"}

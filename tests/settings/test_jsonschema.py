@@ -156,7 +156,7 @@ def test_what_the_loader_refuses_by_shape_is_invalid(line: str) -> None:
         "connections: {a: {}}",
         "sources: {a: {transport: udp}}",
         "sources: {a: {transport: mqtt, hostName: h}}",
-        "sources: {a: {transport: http, format: tts}}",
+        "sources: {a: {transport: http, format: lora}}",
         "flows: {a: {connections: []}}",
         "journal: {maxSize: 1GB}",
         "zzz: 1",

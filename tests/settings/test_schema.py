@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mqttbridge.settings.schema import Configuration, Connection, Http, Journal, MqttSource, Settings
+from mqttbridge.settings.schema import Configuration, Connection, Http, HttpSource, Journal, MqttSource, Settings
 
 DEFAULTS = msgspec.structs.asdict(Configuration(host_name="h"))
 
@@ -47,6 +47,6 @@ def test_a_link_knows_its_client_id() -> None:
 
 def test_the_full_example_shows_every_property_of_a_connection() -> None:
     text = (Path(__file__).parents[2] / "config" / "full.yaml").read_text()
-    for struct in (Configuration, Connection, Settings, MqttSource):
+    for struct in (Configuration, Connection, Settings, HttpSource, MqttSource):
         for field in msgspec.structs.fields(struct):
             assert re.search(rf"^ *{field.encode_name}:", text, re.MULTILINE), field.encode_name
