@@ -7,26 +7,15 @@ table, that page and every call of a logger in the code together.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
+from mqttbridge.observe.downlink_events import DOWNLINK_EVENTS
+from mqttbridge.observe.event import Event, Level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["EVENTS", "Event", "Level"]
-
-Level = Literal["debug", "info", "warning", "error"]
-
-
-class Event(msgspec.Struct, frozen=True):
-    """One kind of log line. `fields` are those that it may carry; `meaning` and `then` are a sentence each."""
-
-    level: Level
-    fields: tuple[str, ...]
-    meaning: str
-    then: str
-
 
 EVENTS: Mapping[str, Event] = MappingProxyType(
     {
@@ -323,4 +312,5 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             "Mostly nothing; keep it for a report of an error.",
         ),
     }
+    | DOWNLINK_EVENTS
 )

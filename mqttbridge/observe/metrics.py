@@ -14,6 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from mqttbridge.model import DownlinkOutcome
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from mqttbridge.model import Counts
 
-__all__ = ["REJECTIONS", "STATES", "Metrics"]
+__all__ = ["REJECTIONS", "STATES", "DownlinkMetrics", "Metrics"]
 
 REJECTIONS = (
     "malformed",
@@ -78,37 +80,47 @@ class Metrics:
         counts: Callable[[], Mapping[str, Counts]],
         states: Callable[[], Mapping[str, str]],
         journal_health: Callable[[], Health],
+        downlinks_waiting: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        """Read, at each scrape, the accounts and states by connection id, and the health of the journal."""
+        """Read all this at each scrape: accounts, states and waiting downlinks are by connection id."""
         self._registry = CollectorRegistry()
-        self._accepted = _SourceCounter(
+        self._accepted = _Counter(
             "mqttbridge_source_uplinks_accepted",
             "Uplinks that were stored and acknowledged to the source.",
             "source",
         )
-        self._rejected = _SourceCounter(
+        self._rejected = _Counter(
             "mqttbridge_source_uplinks_rejected",
             "Requests or messages of a source that were not taken, by reason.",
             "source",
             "reason",
         )
-        self._unrouted = _SourceCounter(
+        self._unrouted = _Counter(
             "mqttbridge_source_uplinks_unrouted",
             "Uplinks that no flow leads to an active connection.",
             "source",
         )
-        for counter in (self._accepted, self._rejected, self._unrouted):
+        self._duplicates = _Counter(
+            "mqttbridge_source_uplinks_duplicate",
+            "Accepted uplinks that were not stored, because they had come before.",
+            "source",
+        )
+        for counter in (self._accepted, self._rejected, self._unrouted, self._duplicates):
             self._registry.register(counter)
+        self.downlinks = DownlinkMetrics(self._registry)
         # What is sent to a URL of no source is nobody's: its label is empty.
         self._rejected.add(0, "", "unknown_source")
         self._registry.register(_Connections(counts, states))
         self._registry.register(_JournalHealth(journal_health))
+        self._registry.register(_Waiting(downlinks_waiting))
         ProcessCollector(registry=self._registry)
 
     def announce(self, source: str) -> None:
         """Show a source from its start, with zeros: a rate over a counter that appears late misses its first step."""
         self._accepted.add(0, source)
         self._unrouted.add(0, source)
+        self._duplicates.add(0, source)
+        self.downlinks.downlink_retried(source, 0)
         for reason in REJECTIONS:
             self._rejected.add(0, source, reason)
 
@@ -124,6 +136,10 @@ class Metrics:
         """Count uplinks that go nowhere."""
         self._unrouted.add(count, source)
 
+    def duplicates(self, source: str, count: int = 1) -> None:
+        """Count uplinks that had come before."""
+        self._duplicates.add(count, source)
+
     def render(self) -> tuple[bytes, str]:
         """Give the text format 0.0.4 and its content type. Raises whatever the callables raise.
 
@@ -133,8 +149,8 @@ class Metrics:
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
-class _SourceCounter(Collector):
-    """A counter by source, plain numbers until a scrape: counted in the event loop, so no lock is needed."""
+class _Counter(Collector):
+    """A counter with labels, plain numbers until a scrape: counted in the event loop, so no lock is needed."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
         self._name = name
@@ -152,6 +168,83 @@ class _SourceCounter(Collector):
         for labels, value in list(self._values.items()):
             family.add_metric(labels, value)
         yield family
+
+
+class DownlinkMetrics:
+    """What became of the downlinks. Over the life of a process: received + waiting before = all outcomes + waiting."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Show them in this registry."""
+        self._received = _Counter(
+            "mqttbridge_connection_downlinks_received",
+            "Messages that came to a connection as downlinks.",
+            "connection",
+        )
+        self._ended = _Counter(
+            "mqttbridge_connection_downlinks",
+            "Downlinks that ended, by outcome.",
+            "connection",
+            "outcome",
+        )
+        self._delayed = _Counter(
+            "mqttbridge_connection_downlinks_delayed",
+            "How often downlinks of a connection had to wait, for downlinkRate or for room.",
+            "connection",
+        )
+        self._receipts_lost = _Counter(
+            "mqttbridge_connection_receipts_lost",
+            "Receipts that the connection's broker does not take.",
+            "connection",
+        )
+        self._retried = _Counter(
+            "mqttbridge_source_downlinks_retried",
+            "Attempts to hand over a downlink that the network server of a source did not take at that time.",
+            "source",
+        )
+        for counter in (self._received, self._ended, self._delayed, self._receipts_lost, self._retried):
+            registry.register(counter)
+
+    def announce(self, connection: str) -> None:
+        """Show a connection that takes downlinks from its start, with zeros."""
+        for counter in (self._received, self._delayed, self._receipts_lost):
+            counter.add(0, connection)
+        for outcome in DownlinkOutcome:
+            self._ended.add(0, connection, outcome)
+
+    def downlink_received(self, connection: str, count: int = 1) -> None:
+        """Count messages that came."""
+        self._received.add(count, connection)
+
+    def downlink_ended(self, connection: str, outcome: DownlinkOutcome) -> None:
+        """Count one that ended."""
+        self._ended.add(1, connection, outcome)
+
+    def downlink_delayed(self, connection: str) -> None:
+        """Count a wait."""
+        self._delayed.add(1, connection)
+
+    def receipt_lost(self, connection: str) -> None:
+        """Count a receipt that was given up."""
+        self._receipts_lost.add(1, connection)
+
+    def downlink_retried(self, source: str, count: int = 1) -> None:
+        """Count an attempt that was in vain."""
+        self._retried.add(count, source)
+
+
+class _Waiting(Collector):
+    """The downlinks that wait, read at a scrape."""
+
+    def __init__(self, waiting: Callable[[], Mapping[str, int]]) -> None:
+        self._waiting = waiting
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauge."""
+        text = "Downlinks that wait for their network server."
+        gauge = GaugeMetricFamily("mqttbridge_connection_downlinks_waiting", text, labels=["connection"])
+        for connection, number in dict(self._waiting()).items():
+            gauge.add_metric([connection], number)
+        yield gauge
 
 
 class _Connections(Collector):
