@@ -19,6 +19,7 @@ from mqttbridge.errors import DocumentError
 from mqttbridge.formats.fingerprint import of_text, of_uplink
 from mqttbridge.formats.outline import deeper_than
 from mqttbridge.formats.token import verify
+from mqttbridge.formats.words import not_json, shown
 from mqttbridge.model import DocumentKind, Uplink
 
 __all__ = ["MAX_DEPTH", "parse", "verify"]
@@ -27,7 +28,7 @@ MAX_DEPTH = 64
 """How deep a document may nest, so that whoever decodes it later can."""
 
 MAX_FCNT = 2**32 - 1
-MAX_SHOWN = 40
+MAX_DIGITS = 40
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_OFFSET = EPOCH.replace(tzinfo=None)
 MILLISECOND = timedelta(milliseconds=1)
@@ -36,7 +37,6 @@ WHITESPACE = b" \t\r\n"
 KINDS = ", ".join(DocumentKind)
 DEV_EUI_DIGITS = 16
 DEV_EUI = re.compile(r"[0-9A-Fa-f]{16}").fullmatch
-CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 PLACE = re.compile(r" - at `\$(?:\[\.\.\.\])?\.?([^`]*)`$")
 WORDS = {
@@ -142,7 +142,7 @@ def _dev_eui(text: str | None, kind: DocumentKind) -> str:
     path = f"{kind}.DevEUI"
     if text is None:
         raise DocumentError(f"{path} is missing; every document names its device by 16 hex digits", field=path)
-    raise DocumentError(f"{path} is {_shown(text)}; a DevEUI has 16 hex digits", field=path)
+    raise DocumentError(f"{path} is {shown(text)}; a DevEUI has 16 hex digits", field=path)
 
 
 def _time(text: str, kind: DocumentKind) -> int:
@@ -155,7 +155,7 @@ def _time(text: str, kind: DocumentKind) -> int:
     if moment.tzinfo is None:
         path = f"{kind}.Time"
         example = "write it like 2026-01-02T03:04:05.678+01:00"
-        raise DocumentError(f"{path} is {_shown(text)}, {problem}; {example}", field=path)
+        raise DocumentError(f"{path} is {shown(text)}, {problem}; {example}", field=path)
     return (moment - EPOCH) // MILLISECOND
 
 
@@ -172,7 +172,7 @@ def _fcnt(content: Content, kind: DocumentKind) -> int | None:
     number = value if isinstance(value, int) else _digits(value)
     if not 0 <= number <= MAX_FCNT:
         path = f"{kind}.{name}"
-        raise DocumentError(f"{path} is {_shown(str(value))}; a frame counter is a whole number of 32 bits", field=path)
+        raise DocumentError(f"{path} is {shown(str(value))}; a frame counter is a whole number of 32 bits", field=path)
     return number
 
 
@@ -191,7 +191,7 @@ def _fingerprint(content: Content, kind: DocumentKind, dev_eui: str, fcnt: int |
 
 def _digits(text: str) -> int:
     """Give the number that some digits make; -1 if they do not."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_SHOWN else -1
+    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else -1
 
 
 def _tags(content: Content) -> frozenset[str]:
@@ -238,13 +238,7 @@ def decode_leniently(text: Raw | str) -> object:
 
 def _refusal(body: bytes, error: msgspec.DecodeError) -> DocumentError:
     """Put into a sentence why these bytes could not be decoded."""
-    if not body:
-        return DocumentError("the body is empty; send a JSON document")
-    if bad := CONTROL.search(body):
-        return DocumentError(f"the document holds a raw control character, 0x{bad[0][0]:02X} (byte {bad.start()})")
-    if not isinstance(error, msgspec.ValidationError):
-        return DocumentError(f"the document is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
-    return _mistyped(body, error)
+    return _mistyped(body, error) if isinstance(error, msgspec.ValidationError) else not_json(body, error)
 
 
 def _mistyped(body: bytes, error: msgspec.ValidationError) -> DocumentError:
@@ -271,14 +265,9 @@ def _wrong_roots(roots: list[str]) -> str:
     if "DevEUI" in roots:
         return f"the document has no root key around its fields; put them inside one of {KINDS}"
     if len(roots) > 1:
-        return f"the document has {len(roots)} root keys, {_shown(', '.join(roots))}; send a document for each"
+        return f"the document has {len(roots)} root keys, {shown(', '.join(roots))}; send a document for each"
     if roots[0] == "DevEUI_downlink":
         return "DevEUI_downlink goes to a device, and is not taken from a network server; publish it as a downlink"
     if roots[0] == "BS_alarm":
         return "BS_alarm is about a gateway and has no DevEUI; have the network server send it elsewhere"
-    return f"the root key {_shown(roots[0])} is not known; it must be one of {KINDS}"
-
-
-def _shown(text: str) -> str:
-    """Give a short form of a foreign text that is safe in a log line."""
-    return ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")
+    return f"the root key {shown(roots[0])} is not known; it must be one of {KINDS}"

@@ -1,0 +1,30 @@
+"""Foreign text in our sentences, and sentences that several formats need. For the modules of this room."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mqttbridge.errors import DocumentError
+
+if TYPE_CHECKING:
+    import msgspec
+
+__all__ = ["not_json", "shown"]
+
+MAX_SHOWN = 40
+CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+def shown(text: str) -> str:
+    """Give a short form of a foreign text that is safe in a log line: quoted, in ASCII."""
+    return ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")
+
+
+def not_json(body: bytes, error: msgspec.DecodeError) -> DocumentError:
+    """Put into a sentence why these bytes are no JSON. Nothing of what they hold is shown."""
+    if not body:
+        return DocumentError("the body is empty; send a JSON document")
+    if bad := CONTROL.search(body):
+        return DocumentError(f"the document holds a raw control character, 0x{bad[0][0]:02X} (byte {bad.start()})")
+    return DocumentError(f"the document is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
