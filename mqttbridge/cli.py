@@ -114,21 +114,36 @@ def demo(duration: str | None, devices: int) -> None:
 
 @cli.command()
 @config_option
-@click.option("--source", required=True, metavar="ID", help="The source to send to, as the configuration names it.")
+@click.option("--source", metavar="ID", help="Send uplinks to this source, as its network server would.")
+@click.option("--connection", metavar="ID", help="Send downlinks to this connection's broker, and tell their receipts.")
 @click.option("--dev-eui", default="0018B20000000B20", show_default=True, metavar="EUI", help="16 hex digits.")
 @click.option(
     "--payload", default="9e1c4852512000220020e3831071", show_default=True, metavar="HEX", help="The payload."
 )
 @click.option("--fport", type=click.IntRange(0, 255), default=1, show_default=True, help="The FPort.")
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="How many, with rising FCntUp.")
-def send(config: Path, source: str, dev_eui: str, payload: str, fport: int, count: int) -> None:
-    """Send uplinks to a running daemon as a network server would: by HTTP, signed, or by MQTT."""
-    from mqttbridge.send import Sample, send_uplinks
+@click.option("--confirmed", is_flag=True, help="Downlinks: the device shall confirm them.")
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="How many.")
+def send(config: Path, source: str | None, connection: str | None, confirmed: bool, count: int, **what: Any) -> None:  # noqa: ANN401 (as click hands it over)
+    r"""Rehearse an integration with a running daemon: be a network server, or a customer's application.
 
+    \b
+    mqttbridge send --source lrc --count 10          uplinks, by HTTP (signed) or MQTT, in the source's format
+    mqttbridge send --connection acme --payload 01   a downlink, published on that connection's broker
+    """
+    from mqttbridge.send.downlinks import Downlink, send_downlinks
+    from mqttbridge.send.uplinks import Sample, send_uplinks
+
+    if (source is None) == (connection is None):
+        raise click.UsageError("give --source ID (uplinks) or --connection ID (downlinks)")
     loaded = _load(config)
     configure(sys.stderr, level="warning", redactor=redactor)
-    _run_async(send_uplinks, loaded, source, Sample(dev_eui, payload, fport), count)
-    click.echo(f"sent {count} uplink{'' if count == 1 else 's'} of {dev_eui} to source {source}")
+    sample = Sample(what["dev_eui"], what["payload"], what["fport"])
+    if source is not None:
+        _run_async(send_uplinks, loaded, source, sample, count)
+    else:
+        _run_async(send_downlinks, loaded, connection, Downlink(sample, confirmed), count, click.echo)
+    kind, where = ("uplink", f"source {source}") if source else ("downlink", f"connection {connection}")
+    click.echo(f"sent {count} {kind}{'' if count == 1 else 's'} of {sample.dev_eui} to {where}")
 
 
 @cli.command()

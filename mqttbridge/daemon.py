@@ -1,16 +1,17 @@
 """The composition root: builds every part, owns the only long-lived task group, and ends in good order.
 
-Order of starting: the address, the journal, the sessions, and the sources last: nothing is accepted that could not be
-stored. Order of ending: the sources first, then the sessions with what is in flight, the journal last.
+Order of starting: the address, the journal, the ways to the network servers, the sessions, and the sources last:
+nothing is accepted that could not be stored. Order of ending: the sources first, then the sessions with what is in
+flight, then the downlinks on their way, the journal last.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import os
-import random
 import signal
 import sys
 from collections import Counter
@@ -24,25 +25,20 @@ from mqttbridge.control.app import App
 from mqttbridge.control.journal_watch import JournalWatch
 from mqttbridge.control.server import HttpServer, bind
 from mqttbridge.control.view import Health, NotOpen
+from mqttbridge.journal.downlinks import SqliteDownlinks
 from mqttbridge.journal.sqlite import SqliteJournal
 from mqttbridge.observe.log import get_logger
 from mqttbridge.observe.metrics import Metrics
 from mqttbridge.observe.notify import Notifier, watchdog_interval
 from mqttbridge.observe.throttle import Throttle
-from mqttbridge.routing import Router
+from mqttbridge.parts import Parts, Tools, build
 from mqttbridge.sessions.expiry import Expiry
-from mqttbridge.sessions.gate import ConnectGate
 from mqttbridge.sessions.machine import State
-from mqttbridge.sessions.runner import BrokerSession
 from mqttbridge.settings.advice import advice
-from mqttbridge.settings.schema import HttpSource, MqttSource
-from mqttbridge.sources.http import HttpIntake
-from mqttbridge.sources.intake import Intake
-from mqttbridge.sources.mqtt import MqttIntake
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from anyio.abc import TaskStatus
 
@@ -77,9 +73,9 @@ class Daemon:
         self._watchdog = watchdog_interval(environ)
         self._throttle = Throttle(self._clock)
         self._journal: SqliteJournal | None = None
-        self._sessions: dict[str, BrokerSession] = {}
-        self._sources: dict[str, MqttIntake] = {}
-        self._metrics = Metrics(self._counts, self._states, self._journal_health)
+        self._downlinks: SqliteDownlinks | None = None
+        self._parts = Parts()
+        self._metrics = Metrics(self._counts, self._states, self._journal_health, self._downlinks_waiting)
         self._stopping = anyio.Event()
         self.address: tuple[str, int] = ("", 0)
         """Where HTTP listens, once it does."""
@@ -99,7 +95,7 @@ class Daemon:
                 clock=self._clock,
             )
             try:
-                await self._live(self._journal, listener, task_status)
+                await self._with_downlinks(self._journal, listener, task_status)
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._journal.close()
@@ -107,41 +103,71 @@ class Daemon:
             listener.close()
         log.info("daemon.stopped")
 
-    async def _live(self, journal: SqliteJournal, listener: socket.socket, task_status: TaskStatus[None]) -> None:
-        await self._account(journal)
-        server = self._build(journal, listener)
+    async def _with_downlinks(
+        self, journal: SqliteJournal, listener: socket.socket, task_status: TaskStatus[None]
+    ) -> None:
+        """Open what keeps the downlinks, build all parts, and let go of them at the end."""
+        downlinks = self._downlinks = await SqliteDownlinks.open(self._loaded.state_directory, clock=self._clock)
+        try:
+            await self._account(journal)
+            tools = Tools(journal, downlinks, self._clock, self._metrics, self._throttle)
+            self._parts, intake = build(self._settings, tools, orphans=await downlinks.sources())
+            server = HttpServer(App(intake, self), listener)
+            await self._live(self._parts, server, listener, task_status)
+        finally:
+            with anyio.CancelScope(shield=True):
+                for network in self._parts.networks.values():
+                    await network.close()
+                await downlinks.close()
+
+    async def _live(
+        self, parts: Parts, server: HttpServer, listener: socket.socket, task_status: TaskStatus[None]
+    ) -> None:
+        """Run everything until `stop`, and end it in good order."""
         async with anyio.create_task_group() as heartbeat:
-            if self._watchdog is not None:
-                heartbeat.start_soon(self._feed_watchdog, self._watchdog)
-            heartbeat.start_soon(JournalWatch(journal, self._clock).run)
-            heartbeat.start_soon(self._throttle.run)
-            if self._notifier.active:
-                heartbeat.start_soon(self._show_status)
-            heartbeat.start_soon(self._expiry(journal).run)
-            async with anyio.create_task_group() as sessions:
-                for session in self._sessions.values():
-                    sessions.start_soon(session.run)
-                async with anyio.create_task_group() as sources:
-                    for source in self._sources.values():
-                        sources.start_soon(source.run)
-                    sources.start_soon(server.run_until_stopped)
-                    self._started(listener)
-                    task_status.started()
-                    await self._stopping.wait()
-                    self._notifier.stopping()
-                    server.stop()
-                    for source in self._sources.values():
-                        source.stop()
-                for session in self._sessions.values():
-                    session.stop()
+            for beat in self._heartbeats():
+                heartbeat.start_soon(beat)
+            async with anyio.create_task_group() as dispatchers:
+                for dispatcher in parts.dispatchers.values():
+                    dispatchers.start_soon(dispatcher.run)
+                async with anyio.create_task_group() as sessions:
+                    for session in parts.sessions.values():
+                        sessions.start_soon(session.run)
+                    async with anyio.create_task_group() as sources:
+                        for source in parts.sources.values():
+                            sources.start_soon(source.run)
+                        sources.start_soon(server.run_until_stopped)
+                        self._started(listener)
+                        task_status.started()
+                        await self._stopping.wait()
+                        self._notifier.stopping()
+                        server.stop()
+                        for source in parts.sources.values():
+                            source.stop()
+                    for session in parts.sessions.values():
+                        session.stop()
+                for dispatcher in parts.dispatchers.values():
+                    dispatcher.stop()
             heartbeat.cancel_scope.cancel()
+
+    def _heartbeats(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """Give what goes on beside all else, until the end."""
+        if self._journal is None:
+            return
+        yield JournalWatch(self._journal, self._clock).run
+        yield self._throttle.run
+        yield self._expiry(self._journal).run
+        if self._notifier.active:
+            yield self._show_status
+        if self._watchdog is not None:
+            yield functools.partial(self._feed_watchdog, self._watchdog)
 
     def _expiry(self, journal: SqliteJournal) -> Expiry:
         connections = self._settings.connections
         validity = {name: each.configuration.uplink_time_validity for name, each in connections.items()}
 
         def is_open(name: str) -> bool:
-            session = self._sessions.get(name)
+            session = self._parts.sessions.get(name)
             return session is not None and session.status().state is State.OPENED
 
         return Expiry(journal, validity, is_open, clock=self._clock)
@@ -156,35 +182,11 @@ class Daemon:
         while True:
             states = Counter(self._states().values())
             queued = sum(counts.queued for counts in self._counts().values())
-            self._notifier.status(f"{states[State.OPENED]} of {len(self._sessions)} connections open, {queued} queued")
+            wanted = len(self._parts.sessions)
+            self._notifier.status(f"{states[State.OPENED]} of {wanted} connections open, {queued} queued")
             await anyio.sleep(STATUS_EVERY)
 
-    # -- building ------------------------------------------------------------------------------------------------
-
-    def _build(self, journal: SqliteJournal, listener: socket.socket) -> HttpServer:
-        settings = self._settings
-        gate = ConnectGate(self._clock)
-        for name, connection in settings.connections.items():
-            if connection.active:
-                self._sessions[name] = BrokerSession(
-                    name,
-                    connection,
-                    journal=journal,
-                    gate=gate,
-                    clock=self._clock,
-                    random=random.random,
-                    throttle=self._throttle,
-                )
-        router = Router(settings.flows, settings.connections)
-        intake = Intake(journal, router, clock=self._clock, metrics=self._metrics, throttle=self._throttle)
-        http_sources: dict[str, HttpSource] = {}
-        for name, source in settings.sources.items():
-            self._metrics.announce(name)
-            if isinstance(source, MqttSource):
-                self._sources[name] = MqttIntake(name, source, intake, clock=self._clock, random=random.random)
-            else:
-                http_sources[name] = source
-        return HttpServer(App(HttpIntake(http_sources, intake), self), listener)
+    # -- starting ------------------------------------------------------------------------------------------------
 
     async def _account(self, journal: SqliteJournal) -> None:
         """Open the accounts, and name those that no connection owns any more."""
@@ -194,6 +196,7 @@ class Daemon:
                 log.warning("connection.orphaned", connection=name, queued=counts.queued)
 
     def _started(self, listener: socket.socket) -> None:
+        self._announce()
         host, port = listener.getsockname()[:2]
         self.address = (host, port)
         for warning in (*self._loaded.warnings, *advice(self._settings)):
@@ -203,10 +206,18 @@ class Daemon:
             "daemon.started",
             version=__version__,
             state_directory=str(self._loaded.state_directory),
-            connections=len(self._sessions),
+            connections=len(self._parts.sessions),
             sources=len(self._settings.sources),
         )
-        self._notifier.ready(f"{len(self._sessions)} connections, {len(self._settings.sources)} sources")
+        self._notifier.ready(f"{len(self._parts.sessions)} connections, {len(self._settings.sources)} sources")
+
+    def _announce(self) -> None:
+        """Show every source and connection in the metrics from the start."""
+        for name in self._settings.sources:
+            self._metrics.announce(name)
+        for name, connection in self._settings.connections.items():
+            if connection.configuration.takes_downlinks:
+                self._metrics.downlinks.announce(name)
 
     # -- the view ------------------------------------------------------------------------------------------------
 
@@ -215,16 +226,18 @@ class Daemon:
         reasons: list[str] = []
         if self._journal is not None and (problem := self._journal.health().problem):
             reasons.append(f"journal: {problem}")
-        for name, source in self._sources.items():
+        if self._downlinks is not None and (problem := self._downlinks.problem()):
+            reasons.append(f"journal: {problem}")
+        for name, source in self._parts.sources.items():
             if not (status := source.status()).open:
                 reasons.append(f"source {name}: {status.why}")
         return Health(tuple(reasons), Counter(self._states().values()), self._not_open())
 
     def _not_open(self) -> tuple[NotOpen, ...]:
         """Name the connections that are not open, those first that should be."""
-        statuses = ((name, session.status()) for name, session in self._sessions.items())
+        statuses = ((name, session.status()) for name, session in self._parts.sessions.items())
         found = (NotOpen(name, str(now.state), now.why) for name, now in statuses if now.state is not State.OPENED)
-        idle = (name for name in self._settings.connections if name not in self._sessions)
+        idle = (name for name in self._settings.connections if name not in self._parts.sessions)
         inactive = (NotOpen(name, str(State.DEACTIVATED), "active is false") for name in idle)
         return tuple(itertools.islice(itertools.chain(found, inactive), MAX_NAMED))
 
@@ -233,7 +246,7 @@ class Daemon:
         return self._metrics.render()
 
     def _states(self) -> dict[str, str]:
-        sessions = self._sessions
+        sessions = self._parts.sessions
         return {
             name: str(sessions[name].status().state if name in sessions else State.DEACTIVATED)
             for name in self._settings.connections
@@ -241,6 +254,12 @@ class Daemon:
 
     def _counts(self) -> Mapping[str, Counts]:
         return self._journal.counts() if self._journal is not None else {}
+
+    def _downlinks_waiting(self) -> Mapping[str, int]:
+        if self._downlinks is None:
+            return {}
+        takers = (name for name, each in self._settings.connections.items() if each.configuration.takes_downlinks)
+        return {name: self._downlinks.waiting(name) for name in takers}
 
     def _journal_health(self) -> Any:  # noqa: ANN401 (metrics has a protocol of its own for it)
         if self._journal is None:

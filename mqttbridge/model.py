@@ -62,6 +62,8 @@ class Uplink(msgspec.Struct, frozen=True, gc=False):
     way: str = ""
     """How the network server addresses the device beside its DevEUI: ChirpStack's `<applicationId>`, The Things
     Stack's `<application>/<device_id>`, nothing for ThingPark. Not stored with the uplink."""
+    correlation_id: str = ""
+    """Of a report about a downlink: the CorrelationID of that downlink, if it tells. Not stored with the uplink."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

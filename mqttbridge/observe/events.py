@@ -312,5 +312,5 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             "Mostly nothing; keep it for a report of an error.",
         ),
     }
-    | DOWNLINK_EVENTS
+    | dict(DOWNLINK_EVENTS)
 )

@@ -70,6 +70,14 @@ class Router:
         connections = self._sets.get(mask)
         return self._remember(mask) if connections is None else connections
 
+    def with_sender(self, connections: Connections, sender: str) -> Connections:
+        """Add the connection that sent a downlink to those that get a report about it, unless it takes no reports."""
+        bit = self._bits.get(sender, 0) & self._reports
+        if not bit or sender in connections:
+            return connections
+        mask = self._mask(connections) | bit
+        return self._sets.get(mask) or self._remember(mask)
+
     def _mask(self, ids: Iterable[str]) -> int:
         """Give the bits of connections."""
         mask = 0

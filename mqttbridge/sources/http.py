@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import hmac
 from typing import TYPE_CHECKING
 
 from mqttbridge.errors import DocumentError, JournalError, JournalFull, JournalTooLarge, TokenError
 from mqttbridge.formats import FORMATS
 from mqttbridge.formats.batch import split
-from mqttbridge.formats.token import require_token
+from mqttbridge.formats.token import require_token, verify
 from mqttbridge.sources.asgi import answer, problem, problem_unread
 from mqttbridge.sources.intake import MAX_BODY, device_in
 
@@ -134,6 +135,7 @@ class HttpIntake:
         if scope["method"] != "POST":
             raise _Refused(405, "method", "uplinks come by POST", unread=True, headers=((b"allow", b"POST"),))
         headers = dict(scope["headers"])
+        _authorise(headers, settings)
         ndjson = _media_type(headers)
         if settings.as_key is not None:
             _require_token(scope["query_string"])
@@ -156,8 +158,9 @@ class HttpIntake:
             if settings.as_key is not None:
                 self._verify(scope["query_string"], documents, settings)
             batch = ndjson or body.lstrip().startswith(b"[")
-            uplinks = await self._parse(source, settings, documents, batch=batch)
-            await self._intake.accept(source, uplinks)
+            hint = scope["query_string"].decode("latin-1")
+            uplinks = await self._parse(source, settings, documents, hint=hint, batch=batch)
+            await self._intake.accept(source, uplinks, window=settings.duplicate_window)
         except (TokenError, DocumentError, JournalError) as error:
             raise _refusal(error, documents, ndjson=ndjson) from error
         return len(uplinks)
@@ -196,22 +199,23 @@ class HttpIntake:
     def _verify(self, query: bytes, documents: list[bytes], settings: HttpSource) -> None:
         if len(documents) != 1 or settings.as_key is None:
             raise TokenError("a Token covers exactly one document; send each document in a request of its own")
-        form = FORMATS[settings.format]
         try:
-            form.verify(query, documents[0], settings.as_key.reveal())
+            verify(query, documents[0], settings.as_key.reveal())
         except DocumentError:
             # The parser says better what is wrong with it.
-            form.parse(documents[0], source="", received=0)
+            FORMATS[settings.format].parse(documents[0], source="", received=0)
             raise
 
-    async def _parse(self, source: str, settings: HttpSource, documents: list[bytes], *, batch: bool) -> list[Uplink]:
+    async def _parse(
+        self, source: str, settings: HttpSource, documents: list[bytes], *, hint: str, batch: bool
+    ) -> list[Uplink]:
         """Parse all of them, or raise for the first that is none."""
         parse = FORMATS[settings.format].parse
-        received = self._intake.now()
+        received, through = self._intake.now(), settings.pass_through
         uplinks: list[Uplink] = []
         for index, document in enumerate(documents):
             try:
-                uplinks.append(parse(document, source=source, received=received))
+                uplinks.append(parse(document, source=source, received=received, hint=hint, pass_through=through))
             except DocumentError as error:
                 if not batch:
                     raise
@@ -251,6 +255,17 @@ def _hint(document: bytes, problem: str, *, ndjson: bool) -> str:
 def _unauthorised(error: TokenError, device: str, *, unread: bool = False) -> _Refused:
     challenge = (b"www-authenticate", b"ThingPark-Token")
     return _Refused(401, "unauthorised", str(error), unread=unread, headers=(challenge,), device=device)
+
+
+def _authorise(headers: Mapping[bytes, bytes], settings: HttpSource) -> None:
+    """Refuse, before its body is read, a request without the Authorization header that the source asks for."""
+    if settings.authorization is None:
+        return
+    given, wanted = headers.get(b"authorization"), settings.authorization.reveal().encode()
+    if given is None or not hmac.compare_digest(given, wanted):
+        what = "no Authorization header" if given is None else "a wrong Authorization header"
+        detail = f"the request has {what}; have the network server send what the source's `authorization` says"
+        raise _Refused(401, "unauthorised", detail, unread=True, headers=((b"www-authenticate", b"Bearer"),))
 
 
 def _require_token(query: bytes) -> None:

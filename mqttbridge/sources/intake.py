@@ -10,7 +10,8 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from mqttbridge.model import Entry
+from mqttbridge.errors import JournalError
+from mqttbridge.model import Device, DocumentKind, Entry
 from mqttbridge.observe.log import get_logger
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     from mqttbridge.clock import Clock
     from mqttbridge.errors import MqttBridgeError
+    from mqttbridge.journal.downlink_protocol import DownlinkJournal
     from mqttbridge.journal.protocol import Journal
-    from mqttbridge.model import Uplink
+    from mqttbridge.model import Connections, Uplink
     from mqttbridge.observe.metrics import Metrics
     from mqttbridge.observe.throttle import Throttle
     from mqttbridge.routing import Router
@@ -44,9 +46,19 @@ def device_in(refused: bytes) -> str:
 class Intake:
     """Routes and stores. Shared by all sources."""
 
-    def __init__(self, journal: Journal, router: Router, *, clock: Clock, metrics: Metrics, throttle: Throttle) -> None:
-        """Take what it works with."""
+    def __init__(
+        self,
+        journal: Journal,
+        devices: DownlinkJournal,
+        router: Router,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        throttle: Throttle,
+    ) -> None:
+        """Take what it works with; `devices` learns where each one is, for its downlinks."""
         self._journal = journal
+        self._devices = devices
         self._router = router
         self._metrics = metrics
         self._throttle = throttle
@@ -61,33 +73,48 @@ class Intake:
         """Give the time of reception, in ms."""
         return self._clock.now()
 
-    async def accept(self, source: str, uplinks: Sequence[Uplink]) -> None:
-        """Store all of them durably, or raise `JournalError` and store none."""
+    async def accept(self, source: str, uplinks: Sequence[Uplink], *, window: int = 0) -> None:
+        """Store all of them durably, or raise `JournalError` and store none.
+
+        `window`: ms within which a copy of an uplink is not stored again (`duplicateWindow`).
+        """
         route = self._router.route
         entries: list[Entry] = []
         unrouted: list[Uplink] = []
         for uplink in uplinks:
             connections = route(uplink)
+            if uplink.correlation_id:
+                connections = await self._with_sender(uplink, connections)
             if connections:
-                entries.append(Entry(uplink, connections))
+                entries.append(Entry(uplink, connections, window))
             else:
                 unrouted.append(uplink)
-        if entries:
-            await self._journal.append(entries)
+        again = await self._journal.append(entries) if entries else []
         self._metrics.accepted(source, len(uplinks))
-        for entry in entries if log.is_enabled_for(logging.DEBUG) else ():
-            uplink = entry.uplink
-            log.debug(
-                "uplink.accepted",
-                source=source,
-                dev_eui=uplink.dev_eui,
-                fcnt=uplink.fcnt,
-                connections=entry.connections,
-            )
+        self._devices.learn(
+            [
+                Device(uplink.dev_eui, source, uplink.way, uplink.tags)
+                for uplink in uplinks
+                if uplink.kind is DocumentKind.UPLINK
+            ]
+        )
+        if again:
+            self._metrics.duplicates(source, len(again))
+        if log.is_enabled_for(logging.DEBUG):
+            _tell_accepted(source, entries, set(again))
         if unrouted:
             self._metrics.unrouted(source, len(unrouted))
             for uplink in unrouted:
                 self._tell_unrouted(uplink)
+
+    async def _with_sender(self, uplink: Uplink, connections: Connections) -> Connections:
+        """Have a report about a downlink go to the connection that sent it, too."""
+        try:
+            sender = await self._devices.sender(uplink.dev_eui, uplink.correlation_id)
+        except JournalError:
+            # It says so itself. A report without its sender is better than none.
+            return connections
+        return connections if sender is None else self._router.with_sender(connections, sender)
 
     def _tell_unrouted(self, uplink: Uplink) -> None:
         self._throttle.tell(
@@ -113,3 +140,13 @@ class Intake:
             name: value for name, value in {"source": source, **facts}.items() if value not in {None, ""}
         }
         self._throttle.tell("warning", "uplink.rejected", (source, kind, near), kind=kind, reason=str(error), **told)
+
+
+def _tell_accepted(source: str, entries: Sequence[Entry], again: set[int]) -> None:
+    """Tell a line per uplink, at DEBUG."""
+    for place, entry in enumerate(entries):
+        facts = {"source": source, "dev_eui": entry.uplink.dev_eui, "fcnt": entry.uplink.fcnt}
+        if place in again:
+            log.debug("uplink.duplicate", **facts)
+        else:
+            log.debug("uplink.accepted", **facts, connections=entry.connections)

@@ -241,7 +241,7 @@ class MqttIntake:
             uplinks = self._parsed(batch)
             while True:
                 try:
-                    await self._intake.accept(self._source, uplinks)
+                    await self._intake.accept(self._source, uplinks, window=self._settings.duplicate_window)
                     break
                 except JournalError:
                     # Said by the journal itself. The broker keeps what we do not acknowledge.
@@ -273,10 +273,16 @@ class MqttIntake:
                 self._rejected("too_large", message, text)
                 continue
             try:
-                uplinks.append(self._parse(message.payload, source=self._source, received=received))
+                uplinks.append(self._parsed_one(message, received))
             except DocumentError as error:
                 self._rejected("malformed", message, f"is no uplink: {error}")
         return uplinks
+
+    def _parsed_one(self, message: Received, received: int) -> Uplink:
+        through = self._settings.pass_through
+        return self._parse(
+            message.payload, source=self._source, received=received, hint=message.topic, pass_through=through
+        )
 
     def _rejected(self, kind: str, message: Received, why: str) -> None:
         text = f"a message on {message.topic!r} {why}"

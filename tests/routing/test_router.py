@@ -181,3 +181,20 @@ def test_it_routes_as_the_rules_say(
     router = Router(flows, connections)
     for asked in uplinks:
         assert router.route(asked) == naive(flows, connections, asked)
+
+
+def test_a_report_goes_to_its_sender_as_well_unless_that_one_takes_none() -> None:
+    connections = {
+        "a": connection(),
+        "b": connection(),
+        "bare": connection(send_metadata=True),
+        "off": connection(active=False),
+    }
+    router = Router({"f": flow("b")}, connections)
+    routed = router.route(uplink(kind=DocumentKind.DOWNLINK_SENT))
+    assert routed == ("b",)
+    assert router.with_sender(routed, "a") == ("a", "b")
+    assert router.with_sender(routed, "a") is router.with_sender(routed, "a")
+    for other in ("b", "bare", "off", "gone"):
+        assert router.with_sender(routed, other) == ("b",)
+    assert router.with_sender((), "a") == ("a",)

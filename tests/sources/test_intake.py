@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mqttbridge.errors import JournalFull
+from mqttbridge.errors import JournalFailed, JournalFull
 from mqttbridge.formats.thingpark import parse
 from mqttbridge.journal.protocol import JournalHealth
-from mqttbridge.model import Counts, Entry, Uplink
+from mqttbridge.model import Counts, Device, DocumentKind, Entry, Uplink
 from mqttbridge.observe import throttle
 from mqttbridge.observe.metrics import Metrics
 from mqttbridge.observe.throttle import BURST, Throttle
@@ -20,7 +20,7 @@ from tests.support.bridge import SAMPLE, uplink
 from tests.support.inside import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 HEALTH = JournalHealth("", 0, 1024 * 1024)
 
@@ -44,14 +44,33 @@ class Journal:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.full = False
+        self.again: list[int] = []
 
-    async def append(self, entries: Sequence[Entry]) -> None:
+    async def append(self, entries: Sequence[Entry]) -> list[int]:
         if self.full:
             raise JournalFull("full")
         self.entries.extend(entries)
+        return self.again
 
     def health(self) -> JournalHealth:
         return HEALTH
+
+
+class Devices:
+    """Remembers what it was taught, and who sent a downlink."""
+
+    def __init__(self) -> None:
+        self.learnt: list[Device] = []
+        self.senders: dict[tuple[str, str], str] = {}
+        self.broken = False
+
+    def learn(self, devices: Iterable[Device]) -> None:
+        self.learnt += devices
+
+    async def sender(self, dev_eui: str, correlation_id: str) -> str | None:
+        if self.broken:
+            raise JournalFailed("the disk fails")
+        return self.senders.get((dev_eui, correlation_id))
 
 
 class Router:
@@ -59,6 +78,9 @@ class Router:
 
     def route(self, one: Uplink) -> tuple[str, ...]:
         return () if (one.fcnt or 0) % 2 else ("acme",)
+
+    def with_sender(self, connections: tuple[str, ...], sender: str) -> tuple[str, ...]:
+        return (*connections, sender)
 
 
 class Parts:
@@ -68,10 +90,11 @@ class Parts:
         self.told = Told()
         monkeypatch.setattr(module, "log", self.told)
         monkeypatch.setattr(throttle, "log", self.told)
-        self.clock, self.journal = Clock(), Journal()
+        self.clock, self.journal, self.devices = Clock(), Journal(), Devices()
         self._metrics = Metrics(lambda: {"acme": Counts()}, dict, lambda: HEALTH)
+        throttled = Throttle(self.clock)
         self.intake = Intake(
-            self.journal, Router(), clock=self.clock, metrics=self._metrics, throttle=Throttle(self.clock)
+            self.journal, self.devices, Router(), clock=self.clock, metrics=self._metrics, throttle=throttled
         )
 
     async def count(self, name: str) -> int:
@@ -127,3 +150,35 @@ async def test_a_refusal_is_told_some_times_a_minute_and_counted_every_time(part
 
 def test_one_document_may_be_a_quarter_of_a_journal_and_no_more(parts: Parts) -> None:
     assert parts.intake.largest == 256 * 1024
+
+
+async def test_duplicates_are_taken_counted_and_told_as_such(parts: Parts) -> None:
+    parts.journal.again = [1]
+    await parts.intake.accept("lrc", uplinks(0, 2), window=600_000)
+    assert [entry.window for entry in parts.journal.entries] == [600_000] * 2
+    assert (await parts.count("accepted"), await parts.count("duplicate")) == (2, 1)
+    assert parts.told.events("debug") == ["uplink.accepted", "uplink.duplicate"]
+
+
+async def test_where_devices_are_is_learnt_from_uplinks_also_from_those_that_go_nowhere(parts: Parts) -> None:
+    await parts.intake.accept("lrc", uplinks(0, 1))
+    assert parts.devices.learnt == [Device("0018B20000000B20", "lrc", "", frozenset({"temperatureservice"}))] * 2
+
+
+def report(correlation_id: str) -> Uplink:
+    kind = DocumentKind.DOWNLINK_SENT
+    return Uplink("lrc", kind, "0018B20000000B20", 0, 0, 1, b"{}", correlation_id=correlation_id)
+
+
+async def test_a_report_goes_to_whoever_sent_the_downlink_too(parts: Parts) -> None:
+    parts.devices.senders["0018B20000000B20", "00000000000000AA"] = "boss"
+    await parts.intake.accept("lrc", [report("00000000000000AA"), report("00000000000000BB")])
+    assert [entry.connections for entry in parts.journal.entries] == [("boss",)]
+    assert parts.devices.learnt == []
+
+
+async def test_a_report_is_not_lost_when_its_sender_cannot_be_found_out(parts: Parts) -> None:
+    parts.devices.broken = True
+    await parts.intake.accept("lrc", [report("00000000000000AA"), *uplinks(2)])
+    assert [entry.uplink.fcnt for entry in parts.journal.entries] == [2]
+    assert await parts.count("unrouted") == 1

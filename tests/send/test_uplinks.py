@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mqttbridge.send import _topic
+from mqttbridge.send.uplinks import _topic
 from tests.brokers.fake import fake_broker
 from tests.brokers.mosquitto import free_port
 from tests.brokers.recorder import recorder
@@ -73,7 +73,24 @@ async def test_it_publishes_to_a_source_that_listens_by_mqtt_and_does_not_take_o
     ],
 )
 def test_it_finds_a_topic_that_the_source_subscribes_to(topic_filter: str, topic: str) -> None:
-    assert _topic(topic_filter, "0018B20000000B20") == topic
+    assert _topic(topic_filter, "0018B20000000B20", []) == topic
+
+
+NATURAL = ["application", "a1", "device", "0018b20000000b20", "event", "up"]
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "topic"),
+    [
+        ("application/+/device/+/event/+", "application/a1/device/0018b20000000b20/event/up"),
+        ("application/a2/device/+/event/up", "application/a2/device/0018b20000000b20/event/up"),
+        ("application/#", "application/a1/device/0018b20000000b20/event/up"),
+        ("eu868/+/application/+/device/#", "eu868/0018B20000000B20/application/a1/device/0018b20000000b20/event/up"),
+        ("#", "application/a1/device/0018b20000000b20/event/up"),
+    ],
+)
+def test_it_publishes_where_the_network_server_would(topic_filter: str, topic: str) -> None:
+    assert _topic(topic_filter, "0018B20000000B20", NATURAL) == topic
 
 
 async def test_what_cannot_be_sent_is_told_in_a_sentence(tmp_path: Path) -> None:
