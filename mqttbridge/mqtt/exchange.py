@@ -56,7 +56,13 @@ class Exchange:
             mid = self.identifier() if self.qos else 0
             try:
                 packet = packets.publish(
-                    item.topic.encode(), item.payload, qos=self.qos, retain=self.retain, mid=mid, v5=self._v5
+                    item.topic.encode(),
+                    item.payload,
+                    qos=self.qos,
+                    retain=self.retain and item.retain,
+                    mid=mid,
+                    v5=self._v5,
+                    correlation=item.correlation,
                 )
             except ValueError:
                 self.acks.append(Ack(item.token, TOPIC_NAME_INVALID))

@@ -31,6 +31,8 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     correlation: bytes = b""
     """MQTT 5: Correlation Data (section 3.3.2.3.6); not sent on 3.1.1."""
+    retain: bool = True
+    """False: it is not retained, even if the link publishes with retain."""
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):

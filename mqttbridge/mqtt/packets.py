@@ -55,6 +55,16 @@ LARGEST_LENGTH = 268_435_455
 LONGEST_STRING = 65535
 QOS_MASK = 0x06
 QOS_NEVER = 0x06
+DUP = 0x08
+
+# Properties of a PUBLISH (MQTT 5, section 3.3.2.3): what stands behind each identifier.
+FIXED = {0x01: 1, 0x02: 4, 0x23: 2}
+"""Payload Format Indicator, Message Expiry Interval, Topic Alias: so many bytes."""
+LENGTHY = {0x03: 1, 0x08: 1, 0x09: 1, 0x26: 2}
+"""Content Type, Response Topic, Correlation Data, User Property: so many strings, each behind its length."""
+SUBSCRIPTION_IDENTIFIER = 0x0B
+CORRELATION = 0x09
+REPEATABLE = frozenset({0x26, SUBSCRIPTION_IDENTIFIER})
 
 _pack_short = Struct("!H").pack
 _pack_answer = Struct("!BBH").pack
@@ -91,18 +101,28 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     raise Malformed("a length of more than four bytes")
 
 
-def publish(topic: bytes, payload: bytes, *, qos: int, retain: bool, mid: int, v5: bool) -> bytes:
+def publish(
+    topic: bytes, payload: bytes, *, qos: int, retain: bool, mid: int, v5: bool, correlation: bytes = b""
+) -> bytes:
     """Encode a PUBLISH (section 3.3). Raises `ValueError` for what no packet can hold."""
     size = len(topic)
     if not 0 < size <= LONGEST_STRING:
         raise ValueError(f"A topic has 1 to 65535 bytes, not {size}.")
-    length = 2 + size + (2 if qos else 0) + v5 + len(payload)
+    properties = (_correlated(correlation) if correlation else b"\x00") if v5 else b""
+    length = 2 + size + (2 if qos else 0) + len(properties) + len(payload)
     if length > LARGEST_LENGTH:
         raise ValueError(f"A message of {length} bytes is larger than MQTT allows.")
     header = _header(PUBLISH << 4 | qos << 1 | retain, length)
     identifier = _pack_short(mid) if qos else b""
-    properties = b"\x00" if v5 else b""
     return b"".join((header, _pack_short(size), topic, identifier, properties, payload))
+
+
+def _correlated(correlation: bytes) -> bytes:
+    """Encode properties that hold Correlation Data alone, with their length."""
+    if len(correlation) > LONGEST_STRING:
+        raise ValueError(f"Correlation Data has at most 65535 bytes, not {len(correlation)}.")
+    data = bytes((CORRELATION,)) + _pack_short(len(correlation)) + correlation
+    return _header(0, len(data))[1:] + data
 
 
 def encode(first: int, body: bytes) -> bytes:
@@ -140,14 +160,52 @@ def published(first: int, body: bytes, *, v5: bool) -> Received:
         at += 2
         if not mid:
             raise Malformed("a PUBLISH without a packet identifier")
+    correlation = b""
     if v5:
-        properties, start = _read_varint(body, at)
-        if start < 0:
-            raise Malformed("a PUBLISH without its properties")
-        at = start + properties
+        if size > at and not body[at]:  # no properties: almost every document
+            at += 1
+        else:
+            correlation, at = _properties(body, at)
     if at > size:
         raise Malformed("a PUBLISH that is too short")
-    return Received(topic.decode("utf-8", "replace"), body[at:], qos, bool(first & 1), mid)
+    dup = bool(qos and first & DUP)
+    return Received(topic.decode("utf-8", "replace"), body[at:], qos, bool(first & 1), mid, dup, correlation)
+
+
+def _properties(body: bytes, at: int) -> tuple[bytes, int]:
+    """Read the properties of a PUBLISH (MQTT 5, section 3.3.2.3); gives Correlation Data, and where they end."""
+    length, at = _read_varint(body, at)
+    end = at + length
+    if at < 0 or end > len(body):
+        raise Malformed("a PUBLISH without its properties")
+    correlation = b""
+    seen = set()
+    while at < end:
+        kind = body[at]
+        if kind in seen and kind not in REPEATABLE:
+            raise Malformed(f"a PUBLISH with property 0x{kind:02X} twice")
+        seen.add(kind)
+        start, at = at + 1, _behind(body, kind, at + 1, end)
+        if not 0 <= at <= end:
+            raise Malformed("a PUBLISH with a property that is too short")
+        if kind == CORRELATION:
+            correlation = body[start + 2 : at]
+    return correlation, end
+
+
+def _behind(body: bytes, kind: int, at: int, end: int) -> int:
+    """Give where the value of a property that begins here ends; something below 0 or beyond `end` if it is cut off."""
+    if kind in FIXED:
+        return at + FIXED[kind]
+    if kind == SUBSCRIPTION_IDENTIFIER:
+        return _read_varint(body[:end], at)[1]
+    if kind not in LENGTHY:
+        raise Malformed(f"a PUBLISH with property 0x{kind:02X}, which it cannot have")
+    for _ in range(LENGTHY[kind]):
+        if at + 2 > end:
+            return -1
+        at += 2 + (body[at] << 8 | body[at + 1])
+    return at
 
 
 class Splitter:

@@ -13,11 +13,12 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from mqttbridge.errors import JournalError, LinkError, LinkTimeout
+from mqttbridge.errors import JournalError, LinkError
 from mqttbridge.model import Outcome, Queued, Settled
 from mqttbridge.mqtt.reasons import Verdict, reason, verdict
 from mqttbridge.observe.log import get_logger
 from mqttbridge.sessions import suspicion
+from mqttbridge.sessions.deadline import Deadline
 from mqttbridge.sessions.outgoing import Outgoing, prepare
 from mqttbridge.sessions.window import Window
 
@@ -67,7 +68,6 @@ class Delivery:
         self._journal = journal
         self._clock = clock
         self._throttle = throttle
-        self._action_timeout = action_timeout
         self._debug = debug
         self._window = Window(window)
         self._settled_to = 0
@@ -81,12 +81,13 @@ class Delivery:
         self._answered = False
         self._link: Link | None = None
         self._grant: Grant | None = None
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._dead: asyncio.Future[LinkError] | None = None
+        self._deadline = Deadline(action_timeout, clock, self._awaited)
         self._news = asyncio.Event()
         self._answers = asyncio.Event()
         self._room = asyncio.Event()
+        self.on_spare: Callable[[], None] = _nobody
+        """Called when who got less by `lend` than was wanted may ask again."""
+        self._wanted = False
         self.delivered_at = clock.monotonic()
         journal.watch(connection, self._news.set)
 
@@ -95,14 +96,14 @@ class Delivery:
         """Uplinks that the broker has not answered yet, or wants later."""
         return self._window.unanswered
 
-    @property
     def _awaited(self) -> int:
         """Answers that are due."""
         return self._window.unanswered - len(self._held)
 
     def open(self, link: Link, grant: Grant, dead: asyncio.Future[LinkError]) -> None:
         """Begin with a new link. `dead` is given the error when no answer comes in time."""
-        self._link, self._grant, self._dead = link, grant, dead
+        self._link, self._grant = link, grant
+        self._deadline.open(dead)
         self._answered = False
         self._position = self._settled_to
         self.delivered_at = self._clock.monotonic()
@@ -111,6 +112,40 @@ class Delivery:
     def _size_window(self) -> None:
         if self._grant is not None:
             self._window.open(1 if self._suspicion.narrow else self._grant.receive_maximum)
+            self._freed()
+
+    def lend(self, wanted: int) -> int:
+        """Lend places in the window, so that the broker's Receive Maximum holds for all that is in flight.
+
+        Gives how many of the wanted ones; then `on_spare` tells when there may be more. None while an uplink is
+        under suspicion: it must be alone in flight.
+        """
+        able = self._link is not None and not self._suspicion.narrow
+        places = self._window.lend(wanted, waiting=bool(self._ahead)) if able else 0
+        self._wanted = places < wanted
+        return places
+
+    def want_none(self) -> None:
+        """Keep no place free for who asked by `lend`."""
+        if self._wanted:
+            self._wanted = False
+            self._window.want_none()
+            self._room.set()
+
+    def give_back(self, places: int) -> None:
+        """Take back what was lent. What a link had in flight when it ended is taken back by `interrupt`."""
+        self._window.give_back(places)
+        self._freed()
+
+    def heard(self) -> None:
+        """Note that the broker answered something else: it lives."""
+        self._deadline.heard()
+
+    def _freed(self) -> None:
+        """Tell whoever waits for a place in the window."""
+        self._room.set()
+        if self._wanted:
+            self.on_spare()
 
     def blame(self, error: LinkError) -> bool:
         """Judge why the link ended, before `interrupt`. True: an uplink may be the cause."""
@@ -124,9 +159,7 @@ class Delivery:
     def interrupt(self) -> None:
         """Forget the link that is gone. What was not answered is read and sent again on the next one."""
         self._link = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.stop()
         self._window.interrupt(self._settled_to)
         self._ahead.clear()
         self._flying.clear()
@@ -173,11 +206,11 @@ class Delivery:
         await self._journal.settle(self._connection, ends)
         self._settled_to = ends[-1].seq
         self._window.settled(ends)
-        self._room.set()
+        self._freed()
 
     async def drained(self) -> None:
         """Wait until no answer is due. `deliver` must have been cancelled."""
-        while self._awaited:
+        while self._awaited():
             self._room.clear()
             await self._room.wait()
 
@@ -223,6 +256,9 @@ class Delivery:
             self._flying[queued.seq] = (queued, ready)
             batch.append(ready)
         self._publish(link, batch)
+        self._window.their_turn = True
+        if self._wanted:
+            self.on_spare()
 
     def _skip(self, queued: Queued, end: Settled, *, sent: bool = False) -> None:
         self._window.skip(end, sent=sent)
@@ -245,11 +281,7 @@ class Delivery:
     def _publish(self, link: Link, batch: list[Publish]) -> None:
         if not batch:
             return
-        if self._awaited == len(batch):
-            # Nothing was due before: the broker's time begins now, whatever it answered earlier.
-            self._deadline = self._clock.monotonic() + self._action_timeout
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._action_timeout, self._check)
+        self._deadline.sent(len(batch))
         link.publish(batch)
         if (tell := self._teller()) is not None:
             for publish in batch:
@@ -268,7 +300,7 @@ class Delivery:
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """Take the broker's answers."""
-        self._deadline = self._clock.monotonic() + self._action_timeout
+        self._deadline.heard()
         self._answered = True
         delivered: list[tuple[Queued, Publish]] = []
         for ack in acks:
@@ -287,7 +319,7 @@ class Delivery:
         if delivered:
             self._delivered(delivered)
         self._answers.set()
-        self._room.set()
+        self._freed()
 
     def _end(self, end: Settled) -> None:
         del self._flying[end.seq]
@@ -343,16 +375,6 @@ class Delivery:
         else:
             self._throttle.tell("warning", name, self._connection, reason=end.reason, **fields)
 
-    # -- the action timeout --------------------------------------------------------------------------------------
 
-    def _check(self) -> None:
-        """Find out whether an answer is overdue. There is one timer a session."""
-        self._timer = None
-        if not self._awaited:
-            return
-        left = self._deadline - self._clock.monotonic()
-        if left > 0:
-            self._timer = asyncio.get_running_loop().call_later(left, self._check)
-        elif self._dead is not None and not self._dead.done():
-            waited = round(self._action_timeout * 1000)
-            self._dead.set_result(LinkTimeout(f"the broker acknowledged nothing for {waited} ms (actionTimeout)"))
+def _nobody() -> None:
+    """Nobody borrows places."""

@@ -122,14 +122,15 @@ class Failed(Event, frozen=True):
 class Lost(Event, frozen=True):
     """An open link ended.
 
-    `taken_over`: the broker said that another client took our client id. `by_uplink`: an uplink in flight may be the
-    cause.
+    `taken_over`: the broker said that another client took our client id. `by_uplink`: an uplink or receipt in flight
+    may be the cause. `by_us`: the session ended it on purpose.
     """
 
     random: float
     reason: str
     taken_over: bool = False
     by_uplink: bool = False
+    by_us: bool = False
 
 
 class Due(Event, frozen=True):
@@ -269,7 +270,7 @@ def _failed(session: Session, event: Failed, policy: Policy) -> Step:
 
 
 def _lost(session: Session, event: Lost, policy: Policy) -> Step:
-    quick = event.now - session.since < QUICK and not event.by_uplink
+    quick = event.now - session.since < QUICK and not event.by_uplink and not event.by_us
     backoff, delay = next_try(
         session.backoff,
         now=event.now,

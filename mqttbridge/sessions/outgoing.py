@@ -20,12 +20,13 @@ from mqttbridge.topics import Pattern, compile_pattern
 if TYPE_CHECKING:
     from mqttbridge.settings.schema import Configuration
 
-__all__ = ["Outgoing", "expired", "outgoing", "prepare"]
+__all__ = ["Outgoing", "expired", "outgoing", "prepare", "too_large"]
 
 PUBLISH_OVERHEAD = 6
 """Bytes of a PUBLISH besides topic, payload and remaining length: first byte, topic length, packet identifier, and
 the length of its properties (MQTT 5, section 3.3). Only brokers of MQTT 5 state a limit."""
-
+CORRELATION_OVERHEAD = 5
+"""Bytes of Correlation Data besides itself: identifier, length, and two more of the properties' length at most."""
 
 UNITS = ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1000, "s"))
 """Milliseconds."""
@@ -67,11 +68,18 @@ def prepare(queued: Queued, out: Outgoing, *, now: int, maximum_packet: int) -> 
         payload = shape(uplink, send_metadata=out.send_metadata, send_raw_decoded=out.send_raw_decoded)
     except (TopicError, DocumentError) as error:
         return Settled(queued.seq, Outcome.PARKED, str(error))
-    size = _packet_size(topic, payload)
-    if size > maximum_packet:
-        reason = f"{size} bytes, but the broker takes packets of at most {maximum_packet} bytes"
+    publish = Publish(queued.seq, topic, payload)
+    if reason := too_large(publish, maximum_packet):
         return Settled(queued.seq, Outcome.PARKED, reason)
-    return Publish(queued.seq, topic, payload)
+    return publish
+
+
+def too_large(publish: Publish, maximum_packet: int) -> str:
+    """Say why a message cannot be sent to this broker; nothing if it can."""
+    size = _packet_size(publish)
+    return (
+        f"{size} bytes, but the broker takes packets of at most {maximum_packet} bytes" if size > maximum_packet else ""
+    )
 
 
 def expired(queued: Queued, validity: int, *, now: int) -> Settled | None:
@@ -94,8 +102,10 @@ def _span(milliseconds: int) -> str:
     return f"{milliseconds} ms"
 
 
-def _packet_size(topic: str, payload: bytes) -> int:
+def _packet_size(publish: Publish) -> int:
     """Give the size of the packet in bytes, as MQTT 5 counts it."""
-    size = len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD
+    size = len(publish.topic.encode()) + len(publish.payload) + PUBLISH_OVERHEAD
+    if publish.correlation:
+        size += len(publish.correlation) + CORRELATION_OVERHEAD
     # The remaining length, without the first byte, takes a byte for each seven bits.
     return size + max(1, -(-(size - 1).bit_length() // 7))

@@ -14,22 +14,25 @@ import msgspec
 
 from mqttbridge.errors import JournalError, LinkError, LoginRefused
 from mqttbridge.mqtt.backoff import HEALTHY_AFTER
-from mqttbridge.mqtt.client import link_options, open_link, overdue
+from mqttbridge.mqtt.client import LinkOptions, link_options, open_link, overdue
 from mqttbridge.mqtt.link import Grant
 from mqttbridge.mqtt.reasons import TAKEN_OVER
 from mqttbridge.observe.log import get_logger
 from mqttbridge.sessions import machine
-from mqttbridge.sessions.delivery import Delivery
-from mqttbridge.sessions.outgoing import outgoing
+from mqttbridge.sessions.downlinks import RECEIVE_MAXIMUM, Ended
+from mqttbridge.sessions.traffic import Traffic, cancel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from mqttbridge.clock import Clock
+    from mqttbridge.journal.downlink_protocol import DownlinkJournal
     from mqttbridge.journal.protocol import Journal
     from mqttbridge.mqtt.link import Ack, Link, Received
     from mqttbridge.observe.throttle import Throttle
+    from mqttbridge.sessions.downlinks import Tally
     from mqttbridge.sessions.gate import ConnectGate
+    from mqttbridge.sessions.inbox import Inbox
     from mqttbridge.sessions.machine import State
     from mqttbridge.settings.schema import Connection
 
@@ -44,13 +47,17 @@ STARVED_CHECK = 60.0
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
-    """A session from outside. `since` and `retry_at` in monotonic seconds."""
+    """A session from outside. `since` and `retry_at` in monotonic seconds.
+
+    `downlinks`: why the broker sends no downlinks over an open link, as a sentence; empty while all is well.
+    """
 
     state: State
     since: float
     why: str
     retry_at: float | None
     in_flight: int
+    downlinks: str = ""
 
 
 class BrokerSession:
@@ -66,8 +73,11 @@ class BrokerSession:
         clock: Clock,
         random: Callable[[], float],
         throttle: Throttle,
+        inbox: Inbox | None = None,
+        downlinks: DownlinkJournal | None = None,
+        metrics: Tally | None = None,
     ) -> None:
-        """Prepare; nothing happens before `run`."""
+        """Prepare; nothing happens before `run`. `inbox` takes downlinks, `downlinks` has their receipts."""
         configuration = settings.configuration
         client_id = configuration.client_id_for(connection)
         self.connection = connection
@@ -77,38 +87,41 @@ class BrokerSession:
         self._clock = clock
         self._random = random
         self._policy = machine.Policy(configuration.reconnect_strategy, client_id)
-        self._options = link_options(
+        self._traffic = Traffic(
+            connection,
             configuration,
-            client_id=client_id,
-            clean=True,
-            qos=configuration.qos,
-            retain=configuration.retain,
+            journal=journal,
+            clock=clock,
+            throttle=throttle,
+            inbox=inbox,
+            downlinks=downlinks,
+            tally=metrics,
         )
-        self._delivery = self._new_delivery(throttle)
+        self._options = self._link_options(client_id)
         self._machine = machine.Session(since=clock.monotonic())
         self._stopping = asyncio.Event()
         self._link: Link | None = None
         self._grant = Grant()
         self._dead: asyncio.Future[LinkError] | None = None
         self._connect_by = 0.0
-        self._work: list[asyncio.Task[None]] = []
 
-    def _new_delivery(self, throttle: Throttle) -> Delivery:
-        return Delivery(
-            self.connection,
-            outgoing(self._configuration),
-            window=self._configuration.max_inflight,
-            action_timeout=self._configuration.action_timeout / 1000,
-            journal=self._journal,
-            clock=self._clock,
-            throttle=throttle,
-            debug=self._configuration.debug,
+    def _link_options(self, client_id: str) -> LinkOptions:
+        """With downlinks the broker keeps our session, and what is published while we are away."""
+        configuration, keeps = self._configuration, self._traffic.takes_downlinks
+        options = link_options(
+            configuration,
+            client_id=client_id,
+            clean=not keeps,
+            qos=configuration.qos,
+            retain=configuration.retain,
         )
+        return msgspec.structs.replace(options, receive_maximum=RECEIVE_MAXIMUM) if keeps else options
 
     def status(self) -> SessionStatus:
         """Tell how it is."""
         now = self._machine
-        return SessionStatus(now.state, now.since, now.why, now.retry_at, self._delivery.in_flight)
+        in_flight = self._traffic.delivery.in_flight
+        return SessionStatus(now.state, now.since, now.why, now.retry_at, in_flight, self._traffic.problem)
 
     def stop(self) -> None:
         """Ask it to end: what is in flight gets some seconds, then `run` returns."""
@@ -128,7 +141,10 @@ class BrokerSession:
         finally:
             # A cancelled task must still let go of its link; an unresponsive disk must not hold it up for ever.
             with anyio.move_on_after(DRAIN_FOR, shield=True):
-                await self._close()
+                try:
+                    await self._close()
+                finally:
+                    await self._traffic.close()
             self._machine, _, _ = machine.step(self._machine, machine.Drained(self._now()), self._policy)
 
     def _now(self) -> float:
@@ -197,8 +213,7 @@ class BrokerSession:
         failed = await self._within_timeout(self._link, login(self._link))
         if failed is not None:
             return failed
-        self._delivery.open(self._link, self._grant, self._dead)
-        self._work = [asyncio.ensure_future(loop) for loop in (self._delivery.deliver(), self._delivery.settle())]
+        self._traffic.open(self._link, self._grant, self._dead)
         return machine.Granted(self._now())
 
     async def _within_timeout(self, link: Link, doing: Coroutine[Any, Any, None]) -> machine.Failed | None:
@@ -221,11 +236,11 @@ class BrokerSession:
         while True:
             steady_in = self._machine.since + HEALTHY_AFTER - self._now()
             limit = steady_in if self._unsteady() and steady_in > 0 else STARVED_CHECK
-            waiting: list[asyncio.Future[Any]] = [self._dead, *self._work]
+            waiting: list[asyncio.Future[Any]] = [self._dead, *self._traffic.work]
             await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if self._dead.done():
                 return self._lost(self._dead.result())
-            for task in self._work:
+            for task in self._traffic.work:
                 if task.done():
                     task.result()
             if self._unsteady() and self._now() - self._machine.since >= HEALTHY_AFTER:
@@ -234,8 +249,8 @@ class BrokerSession:
                 return machine.Starved(self._now())
 
     def _lost(self, error: LinkError) -> machine.Lost:
-        by_uplink = self._delivery.blame(error)
-        return machine.Lost(self._now(), self._random(), _sentence(error), error.code == TAKEN_OVER, by_uplink)
+        by_uplink, by_us = self._traffic.blame(error), isinstance(error, Ended)
+        return machine.Lost(self._now(), self._random(), _sentence(error), error.code == TAKEN_OVER, by_uplink, by_us)
 
     def _unsteady(self) -> bool:
         """Tell whether there is an episode of failures to forget."""
@@ -245,8 +260,8 @@ class BrokerSession:
         if self._configuration.reconnect_strategy != "AGGRESSIVE":
             return False
         if self._journal.oldest(self.connection) is None:
-            self._delivery.delivered_at = self._now()  # nothing to deliver is no reason to mistrust the link
-        return self._now() - self._delivery.delivered_at > STARVED_AFTER
+            self._traffic.delivery.delivered_at = self._now()  # nothing to deliver is no reason to mistrust the link
+        return self._now() - self._traffic.delivery.delivered_at > STARVED_AFTER
 
     async def _wait(self, delay: float | None) -> machine.Event:
         if delay is None:
@@ -259,43 +274,39 @@ class BrokerSession:
 
     async def _drain(self) -> None:
         """Send nothing new; let what is in flight be answered and settled; close."""
-        await _cancel(self._work[:1])
-        drained = asyncio.ensure_future(self._delivery.drained())
+        drained = asyncio.ensure_future(self._traffic.drained())
         try:
             waiting: list[asyncio.Future[Any]] = [drained] if self._dead is None else [drained, self._dead]
             await asyncio.wait(waiting, timeout=DRAIN_FOR, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancel([drained])
+            await cancel([drained])
         await self._close()
 
     async def _close(self) -> None:
         """Let go of the link, and settle what it still brought. Never raises."""
-        # Whoever is cancelled in here comes again, and must find what is still to be let go of.
-        await _cancel(self._work)
-        self._work.clear()
+        await self._traffic.cease()
         if self._link is None:
             return
         try:
             await self._link.close()
             self._link = None
-            await self._delivery.settle_now()
+            await self._traffic.settle()
         except JournalError:
             log.debug("connection.unsettled", connection=self.connection)
         except Exception:  # a bug in one session must not end the others
             log.exception("session.crashed", connection=self.connection)
         finally:
-            self._delivery.interrupt()
+            self._traffic.interrupt()
 
     # -- the link's listener -------------------------------------------------------------------------------------
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """Pass the broker's answers on."""
-        self._delivery.acknowledged(acks)
+        self._traffic.acknowledged(acks)
 
     def received(self, messages: Sequence[Received]) -> None:
-        """Answer messages that we did not ask for: downlinks are not taken in this version."""
-        if self._link is not None:
-            self._link.acknowledge(messages)
+        """Pass downlinks on."""
+        self._traffic.received(messages)
 
     def lost(self, error: LinkError) -> None:
         """Note that the link ended by itself."""
@@ -306,9 +317,3 @@ class BrokerSession:
 def _sentence(error: LinkError) -> str:
     """Give the message as a reason is written: without a final full stop."""
     return str(error).removesuffix(".")
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

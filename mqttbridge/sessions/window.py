@@ -6,6 +6,8 @@ Invariants:
 2. `finished()` is the contiguous beginning: the journal is told of an uplink only after all before it.
 3. What was answered behind an unanswered one survives the loss of the link, and is not sent again: at most `size`
    small records, no uplinks.
+4. Places that are lent (to receipts, which share the link) count as if they were sent uplinks; at most a quarter of
+   them, and who asks and the uplinks take turns: with a single place too, neither waits for ever.
 """
 
 from __future__ import annotations
@@ -38,6 +40,10 @@ class Window:
         self._sent: set[int] = set()
         self._kept: dict[int, Settled] = {}
         self.unanswered = 0
+        self.their_turn = True
+        """Who asked for places is next; set it when uplinks have had their turn."""
+        self._lent = 0
+        self._asked = 0
 
     def open(self, receive_maximum: int) -> None:
         """Begin with a new link: the broker's Receive Maximum bounds the window too (MQTT 5, section 3.2.2.3.3)."""
@@ -46,7 +52,36 @@ class Window:
     @property
     def room(self) -> int:
         """How many more uplinks may be taken now."""
-        return min(self.size - len(self._sent), max(self.size, UNSENT_ROOM) - len(self._order))
+        left = min(self._asked, self._share - self._lent) if self.their_turn else 0
+        return min(self._free - left, max(self.size, UNSENT_ROOM) - len(self._order))
+
+    @property
+    def _free(self) -> int:
+        return self.size - len(self._sent) - self._lent
+
+    @property
+    def _share(self) -> int:
+        """How many places may be lent at once."""
+        return max(1, self.size // 4)
+
+    def lend(self, wanted: int, *, waiting: bool) -> int:
+        """Lend places, `wanted` at most; what is not given now is kept free when it is next. `waiting`: uplinks do."""
+        places = min(wanted, self._share - self._lent, self._free)
+        if places <= 0 or (waiting and not self.their_turn):
+            self._asked = wanted
+            return 0
+        self._lent += places
+        self._asked = wanted - places
+        self.their_turn = False
+        return places
+
+    def want_none(self) -> None:
+        """Keep no place free for who asked."""
+        self._asked = 0
+
+    def give_back(self, places: int) -> None:
+        """Take back places that were lent."""
+        self._lent -= places
 
     def recall(self, seq: int) -> bool:
         """Take an uplink that an earlier link had answered already. False: none had."""
@@ -100,4 +135,5 @@ class Window:
         self._order.clear()
         self._ends = {}
         self._sent.clear()
+        self._lent = self._asked = 0
         self.unanswered = 0

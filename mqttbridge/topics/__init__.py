@@ -11,7 +11,7 @@ in the whole document first, then in the content.
 """
 
 from mqttbridge.topics.compiling import compile_pattern
-from mqttbridge.topics.parts import MAX_TOPIC_BYTES
+from mqttbridge.topics.parts import MAX_TOPIC_BYTES, UNKNOWN
 from mqttbridge.topics.pattern import Pattern
 
-__all__ = ["MAX_TOPIC_BYTES", "Pattern", "compile_pattern"]
+__all__ = ["MAX_TOPIC_BYTES", "UNKNOWN", "Pattern", "compile_pattern"]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MAX_TOPIC_BYTES = 65535
 """MQTT 3.1.1, section 1.5.3: a string has a length of 16 bits."""
 
+UNKNOWN = "unknown"
+"""Stands for the DevEUI in the topic of a receipt that belongs to no device."""
+
 MAX_PLACEHOLDER = 1024
 MAX_PLACEHOLDERS = 64
 MAX_SHOWN = 40

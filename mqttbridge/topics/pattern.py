@@ -8,7 +8,7 @@ import msgspec
 
 from mqttbridge.errors import TopicError
 from mqttbridge.topics.matching import match_level, tells_dev_eui
-from mqttbridge.topics.parts import HEX16, MAX_TOPIC_BYTES, Part, shown
+from mqttbridge.topics.parts import HEX16, MAX_TOPIC_BYTES, UNKNOWN, Part, shown
 from mqttbridge.topics.rendering import asked, content_of, value_of
 
 if TYPE_CHECKING:
@@ -35,12 +35,13 @@ class Pattern(msgspec.Struct, frozen=True):
     def render(self, dev_eui: str, document: Callable[[], Mapping[str, Any]]) -> str:
         """Give the topic for a document.
 
-        `dev_eui` is 16 hex digits. `document` gives the decoded document with its root key; it is called at most
-        once, and never by a plain pattern. Raises `TopicError`: its sentence is the reason to park the uplink.
+        `dev_eui` is 16 hex digits, or `UNKNOWN`. `document` gives the decoded document with its root key; it is called
+        at most once, and never by a plain pattern. Raises `TopicError`: its sentence is the reason to park the uplink.
         """
-        if HEX16(dev_eui) is None:
+        if HEX16(dev_eui) is not None:
+            dev_eui = dev_eui.upper()
+        elif dev_eui != UNKNOWN:
             raise TopicError(f"the DevEUI is {shown(dev_eui)}, not 16 hex digits")
-        dev_eui = dev_eui.upper()
         if self.plain:
             return dev_eui.join(self.joints)
         whole = asked(document)

@@ -263,10 +263,10 @@ async def test_the_time_for_an_answer_begins_with_the_publish_not_with_an_earlie
         it.journal.put()
         await it.until(lambda: it.link.waiting)
         it.clock.time = 0.15
-        it.delivery._check()
+        it.delivery._deadline.check()
         assert not it.dead.done()
         it.clock.time = 0.191
-        it.delivery._check()
+        it.delivery._deadline.check()
         assert it.dead.done()
 
 
@@ -277,10 +277,10 @@ async def test_each_answer_gives_the_broker_its_time_anew() -> None:
         it.clock.time = 0.08
         it.link.answer(first)
         it.clock.time = 0.17
-        it.delivery._check()
+        it.delivery._deadline.check()
         assert not it.dead.done()
         it.clock.time = 0.181
-        it.delivery._check()
+        it.delivery._deadline.check()
         assert it.dead.done()
 
 
@@ -291,7 +291,7 @@ async def test_what_the_broker_put_off_is_not_awaited() -> None:
         await it.until(lambda: it.link.waiting)
         it.link.answer(seq, code=0x97)
         it.clock.time = 50.0
-        it.delivery._check()
+        it.delivery._deadline.check()
         assert not it.dead.done()
         it.work[0].cancel()
         await asyncio.wait_for(it.delivery.drained(), 1.0)
