@@ -173,7 +173,8 @@ class _Life:
             raise self.error.with_traceback(None)
         self._token += 1
         token = self._token
-        answer = self._waiting[token] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = answer
         try:
             self._link.publish([Publish(token, topic, payload)])
             async with asyncio.timeout(self._action_timeout / 1000):

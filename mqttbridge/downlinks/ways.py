@@ -150,6 +150,7 @@ class ChirpStackApi:
     def refusal(self, downlink: Downlink, way: str) -> DocumentError | None:
         """Take everything: the DevEUI is address enough."""
         del downlink, way
+        return None
 
     def post(self, pending: PendingDownlink, now: int) -> Post:
         """Make the queue item (reference, "ChirpStack v4")."""
