@@ -113,6 +113,9 @@ SELECT count(*) FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM device WHERE d
 """
 LEARN = "INSERT OR REPLACE INTO device(dev_eui, content) SELECT value ->> 0, value ->> 1 FROM json_each(?)"
 
+DROP_DEVICES = "DELETE FROM device WHERE id IN (SELECT id FROM device ORDER BY id LIMIT ?)"
+SOURCES = "SELECT DISTINCT source FROM downlink WHERE state = 0"
+
 
 class Content(msgspec.Struct, array_like=True, frozen=True):
     """What is stored of a downlink until it is concluded."""
@@ -251,9 +254,7 @@ class DownlinkStore:
         self._devices += self._db.execute(COUNT_NEW, (rows,)).fetchone()[0]
         self._db.execute(LEARN, (rows,))
         if self._devices > DEVICES:
-            too_many = "SELECT id FROM device ORDER BY id LIMIT ?"
-            query = f"DELETE FROM device WHERE id IN ({too_many})"  # noqa: S608 - a statement of ours
-            self._devices -= self._db.execute(query, (self._devices - DEVICES,)).rowcount
+            self._devices -= self._db.execute(DROP_DEVICES, (self._devices - DEVICES,)).rowcount
 
     def tidy(self, now: int) -> bool:
         """Delete some of what need not be remembered; tell whether there may be more.
@@ -289,7 +290,7 @@ class DownlinkStore:
 
     def sources(self) -> list[str]:
         """Give the sources of what is pending."""
-        return [name for (name,) in self._db.execute("SELECT DISTINCT source FROM downlink WHERE state = 0").fetchall()]
+        return [name for (name,) in self._db.execute(SOURCES).fetchall()]
 
     def receipts(self, connection: str, after: int, limit: int) -> list[Receipt]:
         """Give receipts that wait, in the order of their downlinks."""

@@ -1,0 +1,166 @@
+"""The statements by themselves: each uses its index, transactions come whole, every step of tidying is bounded."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from mqttbridge.journal import downlink_store, schema
+from mqttbridge.journal.downlink_store import DownlinkStore
+from tests.journal.downlink_samples import DAY, NOW, device, downlink, ends, eui, query, rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[DownlinkStore]:
+    opened = DownlinkStore(tmp_path / "downlinks.db", schema.connect)
+    yield opened
+    opened.close()
+
+
+PLANS = [
+    (downlink_store.PENDING_OF, ("lrc", 0, 9), "USING INDEX downlink_pending (source=? AND seq>?)"),
+    (downlink_store.RECEIPTS_OF, ("a", 0, 9), "USING INDEX downlink_receipt (connection=? AND seq>?)"),
+    (downlink_store.FORMER_KEY, ("a", 1, "00", 0), "downlink_message (connection=? AND mid=? AND digest=?)"),
+    (downlink_store.SENDER, ("D", "c"), "downlink_sender (dev_eui=? AND correlation_id=?)"),
+    (downlink_store.OLD, (0, 9), "USING INDEX downlink_ended (ended<?)"),
+    (downlink_store.TOO_MANY, (9,), "USING INDEX downlink_ended (ended>?)"),
+    (downlink_store.SOURCES, (), "INDEX downlink_pending"),
+    (downlink_store.COUNT_ENDS, ("[]",), "SEARCH downlink USING INTEGER PRIMARY KEY (rowid=?)"),
+    (downlink_store.CONCLUDE, (0, "[]"), "SEARCH downlink USING INTEGER PRIMARY KEY (rowid=?)"),
+    (downlink_store.COUNT_RECEIPTED, ("[]",), "SEARCH downlink USING INTEGER PRIMARY KEY (rowid=?)"),
+    (downlink_store.RECEIPTED, ("[]",), "SEARCH downlink USING INTEGER PRIMARY KEY (rowid=?)"),
+    (downlink_store.COUNT_NEW, ("[]",), "USING COVERING INDEX sqlite_autoindex_device_1 (dev_eui=?)"),
+    (downlink_store.DROP_DEVICES, (1,), "SEARCH device USING INTEGER PRIMARY KEY (rowid=?)"),
+]
+
+
+@pytest.mark.parametrize(("sql", "arguments", "plan"), PLANS, ids=[plan for _, _, plan in PLANS])
+def test_no_statement_reads_more_than_it_needs(
+    store: DownlinkStore, sql: str, arguments: tuple[object, ...], plan: str
+) -> None:
+    steps = [row[3] for row in store._db.execute(f"EXPLAIN QUERY PLAN {sql}", arguments)]
+    assert any(plan in step for step in steps), steps
+    assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps), steps
+
+
+def test_what_is_rolled_back_leaves_no_trace(store: DownlinkStore) -> None:
+    store.begin()
+    store.accept([downlink(1), rejected(2)], NOW)
+    assert store.commit() == {"a": (1, 1)}
+    store.begin()
+    store.accept([downlink(3)], NOW)
+    store.conclude(ends([1]), NOW)
+    store.receipted([2])
+    store.learn([device(1)])
+    store.rollback()
+    store.rollback()
+    assert store.last == 2
+    assert store.load() == {"a": (1, 1)}
+    assert store.device(eui(1)) is None
+    store.begin()
+    assert store.commit() == {}
+
+
+def test_changes_of_one_transaction_are_added_up(store: DownlinkStore) -> None:
+    store.begin()
+    store.accept([downlink(1), downlink(2), downlink(3, connection="b"), rejected(4, None, connection="c")], NOW)
+    store.conclude(ends([1, 2]), NOW)
+    store.receipted([2])
+    store.conclude(ends([3], silent=True), NOW)
+    assert store.commit() == {"a": (0, 1)}
+    assert store.load() == {"a": (0, 1)}
+
+
+def test_a_seq_never_comes_twice(store: DownlinkStore, tmp_path: Path) -> None:
+    store.begin()
+    store.accept([downlink(1), downlink(2)], NOW)
+    store.commit()
+    store.undo(1)
+    assert [one.seq for one in store.pending("lrc", 0, 9)] == [1]
+    store.close()
+    again = DownlinkStore(tmp_path / "downlinks.db", schema.connect)
+    assert again.load() == {"a": (1, 0)}
+    again.begin()
+    again.accept([downlink(3)], NOW)
+    again.commit()
+    assert [one.seq for one in again.pending("lrc", 0, 9)] == [1, 3]
+    again.close()
+
+
+def test_each_step_of_tidying_is_bounded_and_pending_downlinks_stay(
+    store: DownlinkStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downlink_store, "TIDY_ROWS", 4)
+    store.begin()
+    store.accept([downlink(0), *(rejected(number) for number in range(1, 10))], NOW)
+    store.commit()
+    steps = []
+    for _ in range(4):
+        store.begin()
+        more = store.tidy(NOW + 7 * DAY + 1)
+        steps.append((more, store.commit().get("a")))
+    assert steps == [(True, (0, -4)), (True, (0, -4)), (False, (0, -1)), (False, None)]
+    assert store.load() == {"a": (1, 0)}
+
+
+def test_it_counts_what_is_done_as_it_is(store: DownlinkStore) -> None:
+    store.begin()
+    store.accept([downlink(1), downlink(2), rejected(3), rejected(4, None)], NOW)
+    store.conclude(ends([1], silent=True), NOW)
+    store.conclude(ends([2]), NOW)
+    store.receipted([2, 3])
+    store.tidy(NOW)
+    store.learn([device(1), device(2)])
+    store.learn([device(2, "tts"), device(3)])
+    store.commit()
+    counted = (store._done, store._devices)
+    store.load()
+    assert counted == (store._done, store._devices) == (4, 3)
+
+
+def test_a_device_learnt_again_counts_as_the_newest(store: DownlinkStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downlink_store, "DEVICES", 3)
+    store.begin()
+    store.learn([device(1), device(2), device(3)])
+    store.learn([device(1, "tts")])
+    store.learn([device(4)])
+    store.commit()
+    assert [store.device(eui(number)) for number in range(1, 5)] == [device(1, "tts"), None, device(3), device(4)]
+
+
+def test_texts_survive_whatever_is_in_them(store: DownlinkStore, tmp_path: Path) -> None:
+    strange = "\x00\x01\"\\'\u2028\U0001f600 é"
+    given = replace(device(1), way=strange, tags=frozenset({strange, ""}))
+    store.begin()
+    store.learn([given])
+    store.accept([downlink(1, way=strange, correlation=bytes(range(256)))], NOW)
+    store.accept([rejected(2, strange.encode() + bytes(range(256)))], NOW)
+    store.commit()
+    assert store.device(eui(1)) == given
+    (found,) = store.pending("lrc", 0, 9)
+    assert (found.way, found.correlation) == (strange, bytes(range(256)))
+    (told,) = store.receipts("a", 0, 9)
+    assert told.content.body == strange.encode() + bytes(range(256))
+    assert query(tmp_path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_another_reader_keeps_a_strict_sync_from_being_believed(store: DownlinkStore, tmp_path: Path) -> None:
+    store._db.execute("PRAGMA busy_timeout = 0")
+    store.begin()
+    store.accept([downlink(1)], NOW)
+    store.commit()
+    reader = sqlite3.connect(tmp_path / "downlinks.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM downlink").fetchone()
+    store.sync(strict=False)
+    with pytest.raises(sqlite3.OperationalError):
+        store.sync(strict=True)
+    reader.close()
+    store.sync(strict=True)
