@@ -145,8 +145,10 @@ def _members(body: bytes) -> dict[str, Raw]:
     except RecursionError as error:
         raise DocumentError(f"the document nests deeper than {MAX_DEPTH} levels") from error
     except msgspec.ValidationError as error:
-        problem = "an array; publish each downlink on its own" if body.startswith(b"[") else "no JSON object"
-        raise DocumentError(f"the document is {problem}; it must be {_example()}") from error
+        problem = "an array" if body.startswith(b"[") else "no JSON object"
+        raise DocumentError(
+            f"the document is {problem}; each downlink is published by itself, as {_example()}"
+        ) from error
     except msgspec.DecodeError as error:
         raise not_json(body, error) from error
     if deeper_than(body, MAX_DEPTH):

@@ -18,7 +18,9 @@ CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 def shown(text: str) -> str:
     """Give a short form of a foreign text that is safe in a log line: quoted, in ASCII."""
-    return ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")
+    found = ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")
+    # One character may take ten when it is escaped.
+    return found if len(found) <= 2 * MAX_SHOWN else ascii(text[: MAX_SHOWN // 5] + "...")
 
 
 def not_json(body: bytes, error: msgspec.DecodeError) -> DocumentError:

@@ -1,0 +1,40 @@
+"""Foreign text in our sentences."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mqttbridge.formats.words import not_json, shown
+
+
+@given(st.text() | st.text(alphabet=st.characters(categories=["Cs", "Cc", "Cf"])))
+def test_foreign_text_is_shown_in_ascii_and_on_one_line(text: str) -> None:
+    assert shown(text).isascii()
+    assert shown(text).isprintable()
+    assert len(shown(text)) < 100
+
+
+def test_foreign_text_is_shown_short() -> None:
+    assert shown("x" * 40) == "'" + "x" * 40 + "'"
+    assert shown("x" * 100_000) == "'" + "x" * 40 + "...'"
+    assert shown("\U00010000" * 100_000) == "'" + r"\U00010000" * 8 + "...'"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "the body is empty"),
+        (b'{"a":"\x07"}', "0x07 (byte 6)"),
+        (b"secret", "the document is not JSON: invalid character (byte 0)"),
+        (b'{"a":', "the document is not JSON: Input data was truncated"),
+    ],
+)
+def test_what_is_no_json_is_said_without_showing_it(body: bytes, says: str) -> None:
+    with pytest.raises(msgspec.DecodeError) as caught:
+        msgspec.json.decode(body)
+    text = str(not_json(body, caught.value))
+    assert says in text
+    assert "secret" not in text
