@@ -1,0 +1,373 @@
+"""The one way in for downlinks: each message that a connection's broker sends is judged, and stored with its outcome.
+
+The sessions call `take` (it is their `Inbox`), and acknowledge only after it has returned. Invariants:
+
+1. Each message ends here (rejected, expired) or is stored as pending; never both, never neither, whatever its bytes.
+2. Nothing is logged or counted as ended before it is on disk.
+3. A full queue and a flood make `take` wait; they never make it discard.
+4. A receipt that comes back as a downlink has no receipt of its own: two bridges would answer each other for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mqttbridge.downlinks.devices import Devices
+from mqttbridge.downlinks.networks import way_back
+from mqttbridge.downlinks.rate import Bucket
+from mqttbridge.downlinks.receipts import Ended, is_receipt, listed, receipt, short
+from mqttbridge.downlinks.telling import tell_ended
+from mqttbridge.errors import DocumentError, DownlinkExpired, JournalError
+from mqttbridge.formats.downlink import MAX_BODY, glimpse, parse
+from mqttbridge.journal.downlink_protocol import AcceptedDownlink
+from mqttbridge.model import DownlinkOutcome
+from mqttbridge.observe.log import get_logger
+from mqttbridge.settings.secret import plain
+from mqttbridge.topics import compile_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.downlinks.network import Network
+    from mqttbridge.journal.downlink_protocol import DownlinkJournal
+    from mqttbridge.model import Device, Downlink
+    from mqttbridge.mqtt.link import Received
+    from mqttbridge.observe.metrics import DownlinkMetrics
+    from mqttbridge.observe.throttle import Throttle
+    from mqttbridge.routing import Router
+    from mqttbridge.settings.schema import Connection, Source
+
+__all__ = ["ROOM", "DownlinkIntake", "random_key"]
+
+log = get_logger()
+
+ROOM = 1000
+"""Unfinished downlinks of one connection, at most."""
+PART = 250
+"""Messages that are judged and committed together, at most."""
+LOOK_EVERY = 0.5
+JOURNAL_RETRY = 1.0
+"""Seconds."""
+YIELD_EVERY = 16
+"""Messages that are judged at one go."""
+TOLD_WARNINGS = 10
+
+
+def random_key() -> str:
+    """Give a new key: 16 hex digits."""
+    return secrets.token_hex(8)
+
+
+class _Desk:
+    """One connection, as far as its downlinks go."""
+
+    def __init__(self, id_: str, connection: Connection, now: float) -> None:
+        settings = connection.configuration
+        self.id = id_
+        self.rate = settings.downlink_rate
+        self.bucket = Bucket(settings.downlink_rate, now)
+        self.fport = settings.downlink_port
+        self.wants_receipts = settings.downlink_receipt_topic_pattern is not None
+        pattern = settings.downlink_topic_pattern if settings.takes_downlinks else None
+        self.pattern = None if pattern is None else compile_pattern(plain(pattern))
+
+
+class _Case:
+    """One message while it is judged: what is known of it so far."""
+
+    __slots__ = ("correlation_id", "desk", "dev_eui", "key", "message", "receipt", "received", "source", "warnings")
+
+    def __init__(self, desk: _Desk, message: Received, key: str, received: int) -> None:
+        self.desk = desk
+        self.message = message
+        self.key = key
+        self.received = received
+        self.receipt = desk.wants_receipts
+        self.dev_eui = ""
+        self.correlation_id = ""
+        self.source = ""
+        self.warnings: tuple[str, ...] = ()
+
+
+class _Judged(msgspec.Struct, frozen=True, gc=False):
+    """What to store, and what to tell when it is stored."""
+
+    accepted: AcceptedDownlink
+    ended: Ended | None
+    warnings: tuple[str, ...]
+
+
+class DownlinkIntake:
+    """Takes the downlinks of all connections."""
+
+    def __init__(  # noqa: PLR0913 (the composition root gives it all this)
+        self,
+        journal: DownlinkJournal,
+        connections: Mapping[str, Connection],
+        networks: Mapping[str, Network],
+        sources: Mapping[str, Source],
+        router: Router,
+        dispatch: Callable[[str], None],
+        *,
+        clock: Clock,
+        metrics: DownlinkMetrics,
+        throttle: Throttle,
+        random_key: Callable[[], str] = random_key,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Take what it works with.
+
+        `networks`: those of the sources that have a way back.
+        `dispatch(source)` is called when there is something new for a source. Raises `PatternError` for a pattern that
+        the settings should have refused.
+        """
+        self._journal = journal
+        self._networks = networks
+        self._no_way = {id_: way_back(source) for id_, source in sources.items()}
+        self._dispatch = dispatch
+        self._clock = clock
+        self._metrics = metrics
+        self._throttle = throttle
+        self._random_key = random_key
+        self._sleep = sleep
+        self._devices = Devices(connections, router)
+        now = clock.monotonic()
+        self._desks = {id_: _Desk(id_, connection, now) for id_, connection in connections.items()}
+
+    async def take(self, connection: str, messages: Sequence[Received]) -> None:
+        """Return when every message is on disk, as a pending downlink or with its outcome.
+
+        Many messages are taken in parts, as room and rate allow; it waits for these by looking again every half
+        second, or when the next is allowed. Raises `JournalError` only while nothing of them is stored: once a part
+        is, the rest is tried until it is too, since all would be given again otherwise. Calls for one connection come
+        one after the other.
+        """
+        desk = self._desks[connection]
+        done = 0
+        while done < len(messages):
+            number = await self._admit(desk, len(messages) - done)
+            part = messages[done : done + number]
+            while True:
+                try:
+                    await self._store(desk, part)
+                    break
+                except JournalError:
+                    if not done:
+                        raise
+                    await self._sleep(JOURNAL_RETRY)
+            desk.bucket.take(number, self._clock.monotonic())
+            done += number
+
+    # --- room and rate
+
+    async def _admit(self, desk: _Desk, wanted: int) -> int:
+        """Wait until some may be taken; gives how many."""
+        told: set[str] = set()
+        while True:
+            room = ROOM - self._journal.unfinished(desk.id)
+            allowed = desk.bucket.available(self._clock.monotonic())
+            if room > 0 and allowed > 0:
+                return min(wanted, room, allowed, PART)
+            if room <= 0:
+                reason = (
+                    f"{ROOM} downlinks or receipts of this connection are not finished; more are taken when some are"
+                )
+                delay = LOOK_EVERY
+            else:
+                reason = f"downlinks come faster than downlinkRate, {desk.rate} a second; the broker keeps them for now"
+                delay = desk.bucket.wait(wanted, self._clock.monotonic())
+            if reason not in told:
+                told.add(reason)
+                self._metrics.downlink_delayed(desk.id)
+                self._throttle.tell("warning", "downlink.delayed", desk.id, connection=desk.id, reason=reason)
+            await self._sleep(delay)
+
+    # --- storing
+
+    async def _store(self, desk: _Desk, messages: Sequence[Received]) -> None:
+        """Judge them, put them on disk together, and tell. Raises `JournalError`: none is stored."""
+        received = self._clock.now()
+        known: dict[str, Device | None] = {}
+        judged: list[_Judged] = []
+        for number, message in enumerate(messages, 1):
+            judged.append(await self._judge(desk, message, received, known))
+            if number % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        await self._journal.accept([one.accepted for one in judged])
+        self._metrics.downlink_received(desk.id, len(judged))
+        for one in judged:
+            self._tell(one)
+        for source in sorted({one.accepted.source for one in judged if one.ended is None}):
+            self._dispatch(source)
+
+    def _tell(self, judged: _Judged) -> None:
+        """Log what became of one message."""
+        accepted = judged.accepted
+        if judged.ended is not None:
+            tell_ended(judged.ended, self._metrics)
+            return
+        dev_eui = "" if accepted.downlink is None else accepted.downlink.dev_eui
+        log.debug(
+            "downlink.accepted",
+            connection=accepted.connection,
+            dev_eui=dev_eui,
+            source=accepted.source,
+            key=accepted.key,
+        )
+        for warning in judged.warnings[:TOLD_WARNINGS]:
+            log.info(
+                "downlink.warning",
+                connection=accepted.connection,
+                dev_eui=dev_eui,
+                key=accepted.key,
+                reason=short(warning),
+            )
+
+    # --- judging
+
+    async def _judge(self, desk: _Desk, message: Received, received: int, known: dict[str, Device | None]) -> _Judged:
+        """Decide on one message. Raises `JournalError` alone."""
+        digest = digest_of(message)
+        former = await self._journal.former_key(desk.id, message.mid, digest) if message.dup and message.mid else None
+        case = _Case(desk, message, former or self._random_key(), received)
+        try:
+            downlink, way = await self._valid(case, known)
+        except JournalError:
+            raise
+        except DownlinkExpired as error:
+            return self._ended(case, digest, DownlinkOutcome.EXPIRED, str(error), error.field)
+        except DocumentError as error:
+            return self._ended(case, digest, DownlinkOutcome.REJECTED, str(error), error.field)
+        except Exception as error:  # a bug that one message finds must not stop the others, nor come again for ever
+            log.exception("downlink.crashed", connection=desk.id)
+            reason = f"internal error ({type(error).__name__}); please report it"
+            return self._ended(case, digest, DownlinkOutcome.REJECTED, reason, "")
+        accepted = AcceptedDownlink(
+            connection=desk.id,
+            key=case.key,
+            mid=message.mid,
+            digest=digest,
+            received=received,
+            source=case.source,
+            way=way,
+            downlink=downlink,
+            correlation=message.correlation,
+        )
+        return _Judged(accepted, None, case.warnings)
+
+    def _ended(self, case: _Case, digest: bytes, outcome: DownlinkOutcome, reason: str, field: str) -> _Judged:
+        """Make what is stored and told of one that ends here."""
+        ended = Ended(
+            connection=case.desk.id,
+            key=case.key,
+            outcome=outcome,
+            time=self._clock.now(),
+            dev_eui=case.dev_eui,
+            source=case.source,
+            correlation_id=case.correlation_id,
+            topic=case.message.topic,
+            field=field,
+            reason=reason,
+            warnings=case.warnings,
+            correlation=case.message.correlation,
+        )
+        accepted = AcceptedDownlink(
+            connection=case.desk.id,
+            key=case.key,
+            mid=case.message.mid,
+            digest=digest,
+            received=case.received,
+            correlation=case.message.correlation,
+            receipt=receipt(ended) if case.receipt else None,
+        )
+        return _Judged(accepted, ended, ())
+
+    async def _valid(self, case: _Case, known: dict[str, Device | None]) -> tuple[Downlink, str]:
+        """Give the downlink and its way, with the source in the case. Raises `DocumentError`: why it ends."""
+        downlink = self._parsed(case)
+        if downlink.dev_eui not in known:
+            known[downlink.dev_eui] = await self._journal.device(downlink.dev_eui)
+        device = known[downlink.dev_eui]
+        refusal = self._devices.refusal(case.desk.id, downlink.dev_eui, device)
+        if refusal:
+            raise DocumentError(refusal)
+        case.source = self._source_of(device)
+        network = self._networks.get(case.source)
+        if network is None:
+            why = self._no_way[case.source] or "it has no way back"
+            raise DocumentError(
+                f"the source {short(case.source)}, which this device belongs to, takes no downlinks: {why}"
+            )
+        way = device.way if device is not None and device.source == case.source else ""
+        error = network.refusal(downlink, way)
+        if error is not None:
+            raise error
+        return downlink, way
+
+    def _parsed(self, case: _Case) -> Downlink:
+        """Read the message. What can be known of one that is refused is noted in the case first."""
+        message, desk = case.message, case.desk
+        values = None if desk.pattern is None else desk.pattern.match(message.topic)
+        case.dev_eui = topic_dev_eui = (values or {}).get("DevEUI", "")
+        if is_receipt(message.payload):
+            case.receipt = False
+            raise DocumentError(
+                "this is a receipt of a downlink, not a downlink: the receipt topic is among those subscribed to; "
+                "change downlinkReceiptTopicPattern or downlinkTopicPattern"
+            )
+        if len(message.payload) > MAX_BODY:
+            raise DocumentError(f"the message has {len(message.payload)} bytes; a downlink has {MAX_BODY} at most")
+        seen = glimpse(message.payload)
+        case.dev_eui = topic_dev_eui or seen.dev_eui
+        case.correlation_id = seen.correlation_id
+        if message.retain:
+            raise DocumentError(
+                "the message is retained, so that it would come again at each connect; publish downlinks without retain"
+            )
+        if desk.pattern is None:
+            raise DocumentError("this connection takes no downlinks: downlinkTopicPattern is missing, or not enabled")
+        if values is None:
+            raise DocumentError("the topic does not fit downlinkTopicPattern, which may have been another one before")
+        parsed = parse(message.payload, dev_eui=topic_dev_eui, default_fport=desk.fport, now=case.received)
+        case.warnings = parsed.warnings
+        case.dev_eui = parsed.downlink.dev_eui
+        case.correlation_id = parsed.downlink.correlation_id
+        return parsed.downlink
+
+    def _source_of(self, device: Device | None) -> str:
+        """Give the source that the device belongs to. Raises `DocumentError`: it cannot be told."""
+        names = sorted(self._no_way)
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise DocumentError("no source is configured, so that no network server can take downlinks")
+        if device is None:
+            raise DocumentError(
+                f"no uplink of this device has come yet, so that it is not known which of the sources {listed(names)} "
+                "it belongs to"
+            )
+        if device.source not in self._no_way:
+            raise DocumentError(
+                f"the uplinks of this device came from the source {short(device.source)}, which is not configured any "
+                f"more, and none has come yet from one of {listed(names)}"
+            )
+        return device.source
+
+
+def digest_of(message: Received) -> bytes:
+    """Tell messages apart by topic, payload and correlation data: 16 bytes.
+
+    Of a payload that is too large to be a downlink, the length and the beginning count.
+    """
+    topic = message.topic.encode("utf-8", "surrogatepass")
+    digest = blake2b(digest_size=16)
+    for part in (topic, message.payload, message.correlation):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part[:MAX_BODY])
+    return digest.digest()
