@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -153,6 +154,26 @@ async def test_it_heals_though_reads_come_without_a_pause(
     await until(lambda: not journal.problem())
 
 
+async def test_writes_that_the_kernel_refuses_fail_and_recover(journal: SqliteDownlinks) -> None:
+    """A file size limit of the process: write(2) itself fails, with EFBIG."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    stored = []
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+    try:
+        with pytest.raises(JournalFailed):  # noqa: PT012 - which of them is refused is open
+            for number in range(1000):
+                await journal.accept([downlink(number, way="x" * 5000)])
+                stored.append(number)
+        assert journal.problem()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await until(lambda: not journal.problem())
+    assert len(stored) > 5
+    await journal.accept([downlink(5000)])
+    assert await numbers(journal) == [*stored, 5000]
+    assert journal.waiting("a") == len(stored) + 1
+
+
 async def test_a_file_that_another_process_locks_is_told_and_heals(
     journal: SqliteDownlinks, tmp_path: Path, disk: Disk
 ) -> None:
@@ -170,6 +191,25 @@ async def test_a_file_that_another_process_locks_is_told_and_heals(
     assert disk.connects == 1
     await journal.accept([downlink(3)])
     assert await numbers(journal) == [1, 3]
+
+
+async def test_after_a_failed_fsync_nothing_is_believed_while_another_process_keeps_it_from_being_synced(
+    journal: SqliteDownlinks, tmp_path: Path, disk: Disk
+) -> None:
+    await journal.accept([downlink(1)])
+    other = sqlite3.connect(tmp_path / "downlinks.db", isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM downlink").fetchone()
+    await journal.accept([downlink(2)])
+    disk.after["COMMIT"] = [disk_error("SQLITE_IOERR_FSYNC")]
+    with pytest.raises(JournalFailed):
+        await journal.accept([downlink(3)])
+    with pytest.raises(JournalFailed, match="another process reads the file"):
+        await journal.pending("lrc", 0, 9)
+    assert "another process" in journal.problem()
+    other.close()
+    await until(lambda: not journal.problem())
+    assert await numbers(journal) == [1, 2]
 
 
 async def test_a_failed_read_is_told_until_it_works_again(journal: SqliteDownlinks, disk: Disk) -> None:
