@@ -15,7 +15,7 @@ BITS = 2**63 - 1
 
 def of_uplink(dev_eui: str, fcnt: int, payload_hex: str) -> int:
     """Give the fingerprint of an uplink: the same however its DevEUI and its payload are spelled (hex, in any case)."""
-    text = f"uplink {dev_eui.upper()} {fcnt} {payload_hex.lower()}"
+    text = f"uplink {dev_eui} {fcnt} {payload_hex}".lower()
     try:
         return of_text(text.encode())
     except UnicodeEncodeError:
@@ -25,4 +25,4 @@ def of_uplink(dev_eui: str, fcnt: int, payload_hex: str) -> int:
 def of_text(text: bytes) -> int:
     """Give the fingerprint of whatever names one uplink: an id of the network server, or a whole document."""
     # Not 0, even for the one text in 2**63 that hashes to it.
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big") & BITS or 1
+    return int.from_bytes(blake2b(text, digest_size=8).digest()) & BITS or 1

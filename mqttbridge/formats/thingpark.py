@@ -51,7 +51,6 @@ NO_MODEL = len('"0"')
 """Up to here, a ModelCfg holds no tag: most say `"0"`."""
 UPLINK = DocumentKind.UPLINK
 NO_TAGS = frozenset[str]()
-NOTHING = frozenset({b"", b"null"})
 ABSENT = Raw()
 
 
@@ -183,7 +182,7 @@ def _fingerprint(content: Content, kind: DocumentKind, dev_eui: str, fcnt: int |
     """
     if kind is UPLINK and fcnt is not None:
         payload = bytes(content.payload).strip(b'"')
-        if payload in NOTHING:
+        if not payload or payload == b"null":
             payload = bytes(content.join).strip(b'"')
         return of_uplink(dev_eui, fcnt, payload.decode())
     return of_text(kind.encode() + body) if content.time else 0
