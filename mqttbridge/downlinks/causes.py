@@ -6,6 +6,7 @@ sentence quotes an address or anything of a request.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 
@@ -45,13 +46,14 @@ TLS = {
     "UNEXPECTED_EOF_WHILE_READING": "it closed the connection during the TLS handshake",
 }
 WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-    (httpx.ConnectTimeout, "it does not answer the attempt to connect"),
+    (httpx.ConnectTimeout, "it does not answer when connected to"),
     ((httpx.TimeoutException, TimeoutError), "it does not answer in time"),
     ((httpx.UnsupportedProtocol, httpx.InvalidURL), "apiUrl is not a URL that can be used"),
     (httpx.ProtocolError, "it closed the connection without an answer, or what it answers is not HTTP"),
     (httpx.NetworkError, "the connection broke"),
 )
 """Where neither OpenSSL nor the system gave a reason; the first that fits."""
+NOT_YET = (ssl.SSLWantReadError, ssl.SSLWantWriteError, asyncio.CancelledError)
 MOST = 20
 """Exceptions looked at: a chain may be a circle."""
 
@@ -59,6 +61,8 @@ MOST = 20
 def cause(error: BaseException, *, own_ca: bool) -> str:
     """Say why a request failed. `own_ca`: apiCaCertificate is set."""
     for inner in _chain(error):
+        if isinstance(inner, NOT_YET):
+            break  # what was under way when the time was over, no failure
         if isinstance(inner, ssl.SSLError):
             return _tls(inner, own_ca=own_ca)
         if isinstance(inner, OSError) and inner.errno:

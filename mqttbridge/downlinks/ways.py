@@ -16,6 +16,8 @@ import msgspec
 from mqttbridge.downlinks.network import Answer, Later, Refused, Taken
 from mqttbridge.errors import DocumentError
 from mqttbridge.formats import chirpstack, lrc, tts
+from mqttbridge.formats.tts_downlinks import is_id
+from mqttbridge.formats.words import shown
 from mqttbridge.settings.secret import plain
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ __all__ = [
 
 LRC_PATH = "/thingpark/lrc/rest/downlink"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LEVEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}").fullmatch
-"""Ids as they may stand in a topic and in a path."""
+LEVEL = re.compile(r"[^\x00-\x20/+#\x7f-\U0010ffff]{1,128}").fullmatch
+"""What may stand in a topic as one level: ChirpStack's applications, as the format learns them."""
 TOKEN = re.compile(r"(?<=[?&]Token=)[^&]+")
 ROOT = "DevEUI_downlink"
 
@@ -267,7 +269,7 @@ class ChirpStackCommands:
     def _unknown(self, way: str) -> DocumentError | None:
         if LEVEL(way or self._application):
             return None
-        why = "is no id that can stand in a topic" if way else "is not known before its first uplink"
+        why = f"is {shown(way)}, which can be no level of a topic," if way else "is not known before its first uplink"
         return _undeliverable(f"the ChirpStack application of this device {why}")
 
 
@@ -310,9 +312,9 @@ def application_in(topics: Sequence[str]) -> str:
 def _no_device(way: str) -> DocumentError | None:
     """Say why The Things Stack's ids of a device cannot be used."""
     application, _, device = way.partition("/")
-    if LEVEL(application) and LEVEL(device):
+    if is_id(application) and is_id(device):
         return None
-    why = "are none that can stand in a path" if way else "are not known before its first uplink"
+    why = f"are none that it could have given ({shown(way)})" if way else "are not known before its first uplink"
     return _undeliverable(f"the ids of this device at The Things Stack {why}")
 
 

@@ -410,6 +410,27 @@ async def test_tls_where_there_is_none_and_an_unusable_authority_are_said(certif
             assert words in answer.reason
 
 
+async def test_a_silent_tls_handshake_is_given_up_on(
+    monkeypatch: pytest.MonkeyPatch, certificates: Certificates
+) -> None:
+    monkeypatch.setattr(http, "CONNECT_WITHIN", 0.2)
+    ended = asyncio.Event()
+
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with to(lrc_source(f"https://127.0.0.1:{port}", api_ca_certificate=certificates.ca)) as network:
+        answer = await network.send(pending())
+    ended.set()
+    server.close()
+    await server.wait_closed()
+    assert isinstance(answer, Later)
+    assert answer.reason.endswith("it does not answer when connected to")
+
+
 # -- secrets -----------------------------------------------------------------------------------------------------------
 
 

@@ -138,8 +138,10 @@ class Server:
             while (request := await _read(reader)) is not None:
                 if not await self._respond(request, writer):
                     break
+        except ValueError:
+            writer.write(_encoded(Answer(400, b"not HTTP", "text/plain")))
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # it went away, or does not speak HTTP
+            pass  # it went away
         finally:
             self.connections -= 1
             writer.close()
@@ -200,10 +202,12 @@ class Server:
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:
     """Read one request; None at the end of the connection."""
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError:
+    start = await reader.read(1)
+    if not start:
         return None
+    if not start.isalpha():
+        raise ValueError("this is not HTTP")
+    head = start + await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")[:-2]
     method, target, _ = first.split(" ", 2)
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
