@@ -18,11 +18,10 @@ from msgspec import Raw, Struct, field
 from mqttbridge.errors import DocumentError
 from mqttbridge.formats.fingerprint import of_text, of_uplink
 from mqttbridge.formats.outline import deeper_than
-from mqttbridge.formats.token import verify
 from mqttbridge.formats.words import not_json, shown
 from mqttbridge.model import DocumentKind, Uplink
 
-__all__ = ["MAX_DEPTH", "parse", "verify"]
+__all__ = ["MAX_DEPTH", "parse"]
 
 MAX_DEPTH = 64
 """How deep a document may nest, so that whoever decodes it later can."""
