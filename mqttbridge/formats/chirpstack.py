@@ -31,7 +31,8 @@ __all__ = ["MAX_DEPTH", "command", "command_topic", "parse", "queue_item", "refu
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
-LATEST = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - EPOCH) // MILLISECOND
+EARLIEST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MILLISECOND
+LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MILLISECOND
 NAMES = ", ".join(EVENTS)
 BOM = b"\xef\xbb\xbf"
 WHITESPACE = b" \t\r\n"
@@ -74,7 +75,8 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
         raise DocumentError("deviceInfo is missing; every event of ChirpStack v4 has it", field="deviceInfo")
     dev_eui = _dev_eui(device.dev_eui)
     time = _time(event.time) if event.time else received
-    built = build(name, event, device, dev_eui, _written(time))
+    tags = tags_of(device)
+    built = build(name, event, device, dev_eui=dev_eui, time=_written(time), tags=tags)
     return Uplink(
         source=source,
         kind=built.kind,
@@ -83,7 +85,7 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
         received=received,
         fcnt=built.fcnt,
         body=body if pass_through else encode({built.kind.value: built.content}),
-        tags=frozenset(map(str.casefold, tags_of(device))),
+        tags=frozenset(map(str.casefold, tags)),
         fingerprint=_fingerprint(name, event, dev_eui, built, body),
         way=_way(device),
     )
@@ -140,18 +142,15 @@ def _time(text: str) -> int:
     except ValueError:
         moment = None
     time = None if moment is None or moment.tzinfo is None else (moment - EPOCH) // MILLISECOND
-    if time is None or not _written(time):
+    if time is None or not EARLIEST <= time <= LATEST:
         example = "write it like 2026-01-02T03:04:05.678Z"
         raise DocumentError(f"time is {shown(text)}, which is not an RFC 3339 time; {example}", field="time")
     return time
 
 
 def _written(time: int) -> str:
-    """Write a time as ThingPark does; nothing for one that no calendar has."""
-    try:
-        return (EPOCH + time * MILLISECOND).isoformat(timespec="milliseconds")
-    except OverflowError:
-        return ""
+    """Write a time as ThingPark does."""
+    return (EPOCH + timedelta(milliseconds=time)).isoformat(timespec="milliseconds")
 
 
 def _fingerprint(name: str, event: Event, dev_eui: str, built: Built, body: bytes) -> int:

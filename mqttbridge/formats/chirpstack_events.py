@@ -13,7 +13,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from mqttbridge.errors import DocumentError
 from mqttbridge.formats.chirpstack_shapes import DeviceInfo, Event, RxInfo, TxInfo, number, whole
@@ -69,6 +69,16 @@ class Built(Struct, frozen=True, gc=False):
     content: Fields
 
 
+class Reception(Struct, gc=False, omit_defaults=True):
+    """A member of Lrrs.Lrr."""
+
+    chain: int = field(name="Chain")
+    lrrid: str | None = field(name="Lrrid", default=None)
+    rssi: float | None = field(name="LrrRSSI", default=None)
+    snr: float | None = field(name="LrrSNR", default=None)
+    esp: float | None = field(name="LrrESP", default=None)
+
+
 class Part(Struct, gc=False):
     """What is particular to one event. `more` goes into the member "ChirpStack"."""
 
@@ -78,26 +88,26 @@ class Part(Struct, gc=False):
     fcnt: int | None = None
 
 
-def build(name: str, event: Event, device: DeviceInfo, dev_eui: str, time: str) -> Built:
-    """Make the document of the event `name`, one of `EVENTS`. `time` is ISO 8601. Raises `DocumentError`."""
+def build(name: str, event: Event, device: DeviceInfo, *, dev_eui: str, time: str, tags: list[str]) -> Built:
+    """Make the document of the event `name`, one of `EVENTS`; `time` is ISO 8601. Raises `DocumentError`."""
     part = EVENTS[name](event)
-    customer: Fields = {"tags": tags_of(device), "doms": _domains(device)}
+    customer: Fields = {"tags": tags, "doms": _domains(device)}
     if device.device_name:
         customer["name"] = device.device_name
     chirpstack = {
         "event": name,
-        "deduplicationId": event.deduplication_id,
-        "tenantId": device.tenant_id,
-        "tenantName": device.tenant_name,
-        "applicationId": device.application_id,
-        "applicationName": device.application_name,
-        "deviceProfileId": device.device_profile_id,
-        "deviceProfileName": device.device_profile_name,
-        "tags": device.tags,
-        "regionConfigId": event.region_config_id,
+        "deduplicationId": event.deduplication_id or None,
+        "tenantId": device.tenant_id or None,
+        "tenantName": device.tenant_name or None,
+        "applicationId": device.application_id or None,
+        "applicationName": device.application_name or None,
+        "deviceProfileId": device.device_profile_id or None,
+        "deviceProfileName": device.device_profile_name or None,
+        "tags": device.tags or None,
+        "regionConfigId": event.region_config_id or None,
     } | part.more
     content: Fields = {"Time": time, "DevEUI": dev_eui} | part.fields
-    content |= {"CustomerID": device.tenant_id, "CustomerData": customer, "ChirpStack": _present(chirpstack)}
+    content |= {"CustomerID": device.tenant_id or None, "CustomerData": customer, "ChirpStack": _present(chirpstack)}
     return Built(kind=part.kind, fcnt=part.fcnt, content=_present(content))
 
 
@@ -164,7 +174,7 @@ def _txack(event: Event) -> Part:
     if event.tx_info and event.tx_info.power is not None:
         fields["TxPower"] = _finite(number(event.tx_info.power, "txInfo.power"))
     more = {
-        "queueItemId": event.queue_item_id,
+        "queueItemId": event.queue_item_id or None,
         "downlinkId": event.downlink_id,
         "modulation": event.tx_info.modulation if event.tx_info else None,
     }
@@ -179,20 +189,21 @@ def _ack(event: Event) -> Part:
         "FCntDn": whole(event.f_cnt_down, "fCntDown", 0, MAX_32),
     }
     fields |= _correlation(event.queue_item_id)
-    return Part(kind=DocumentKind.NOTIFICATION, fields=fields, more={"queueItemId": event.queue_item_id})
+    return Part(kind=DocumentKind.NOTIFICATION, fields=fields, more={"queueItemId": event.queue_item_id or None})
 
 
 def _log(event: Event) -> Part:
     """Make a rejection of what says that a downlink was lost, a notification of the rest."""
     code, level = _enum(event.code, CODES), _enum(event.level, LEVELS)
     context = event.context or {}
-    more = {"level": level, "code": code, "description": event.description, "context": context}
+    description = event.description or None
+    more = {"level": level, "code": code, "description": description, "context": context or None}
     if code not in LOST_DOWNLINKS:
-        fields: Fields = {"Type": "log", "Level": level, "Code": code, "Description": event.description}
-        return Part(kind=DocumentKind.NOTIFICATION, fields=fields, more={"context": context})
+        fields: Fields = {"Type": "log", "Level": level, "Code": code, "Description": description}
+        return Part(kind=DocumentKind.NOTIFICATION, fields=fields, more={"context": context or None})
     counter = context.get("queue_item_f_cnt_down")
     fcnt = None if counter is None else whole(counter, "context.queue_item_f_cnt_down", 0, MAX_32)
-    cause = f"{code}: {event.description}" if event.description else code
+    cause = f"{code}: {description}" if description else code
     fields = {"FCntDn": fcnt, "DownlinkRejectionCause": cause} | _correlation(context.get("queue_item_id"))
     return Part(kind=DocumentKind.DOWNLINK_REJECTED, fields=fields, more=more, fcnt=fcnt)
 
@@ -209,13 +220,13 @@ def _location(event: Event) -> Part:
         "DevAlt": _finite(number(place.altitude, "location.altitude")),
         "DevLocRadius": _finite(accuracy) or None,
     }
-    return Part(kind=DocumentKind.LOCATION, fields=fields, more={"source": place.source})
+    return Part(kind=DocumentKind.LOCATION, fields=fields, more={"source": place.source or None})
 
 
 def _integration(event: Event) -> Part:
     """Make a notification of what another integration says."""
     fields = {"Type": "integration", "payload": _object(event)}
-    more = {"integrationName": event.integration_name, "eventType": event.event_type}
+    more = {"integrationName": event.integration_name or None, "eventType": event.event_type or None}
     return Part(kind=DocumentKind.NOTIFICATION, fields=fields, more=more)
 
 
@@ -273,30 +284,33 @@ def _receptions(heard: list[RxInfo]) -> Fields:
         return {}
     if len(heard) > MAX_GATEWAYS:
         raise DocumentError(f"rxInfo has {len(heard)} members; at most {MAX_GATEWAYS} are read", field="rxInfo")
-    receptions = sorted(
-        ((_reception(info, f"rxInfo[{place}]"), info, place) for place, info in enumerate(heard)),
-        key=lambda found: -found[0].get("LrrESP", -math.inf),
-    )
-    best, info, place = receptions[0]
-    fields = {name: best.get(name) for name in ("LrrRSSI", "LrrSNR", "LrrESP")}
-    fields |= {"DevLrrCnt": len({found[0].get("Lrrid") for found in receptions}), "Lrrid": best.get("Lrrid")}
-    fields |= _gateway_place(info, f"rxInfo[{place}].location")
-    return fields | {"Lrrs": {"Lrr": [found[0] for found in receptions]}}
+    receptions = [_reception(info, f"rxInfo[{place}]") for place, info in enumerate(heard)]
+    places = sorted(range(len(heard)), key=lambda place: -_power(receptions[place]))
+    first = places[0]
+    best = receptions[first]
+    fields: Fields = {"LrrRSSI": best.rssi, "LrrSNR": best.snr, "LrrESP": best.esp}
+    fields |= {"DevLrrCnt": len({reception.lrrid for reception in receptions}), "Lrrid": best.lrrid}
+    fields |= _gateway_place(heard[first], f"rxInfo[{first}].location")
+    fields["Lrrs"] = {"Lrr": [receptions[place] for place in places]}
+    return fields
 
 
-def _reception(info: RxInfo, path: str) -> Fields:
+def _reception(info: RxInfo, path: str) -> Reception:
     """Give what one gateway heard."""
     rssi = number(info.rssi, f"{path}.rssi")
     snr = number(info.snr, f"{path}.snr")
-    return _present(
-        {
-            "Lrrid": _upper(info.gateway_id),
-            "Chain": whole(info.antenna, f"{path}.antenna", 0, MAX_32),
-            "LrrRSSI": _finite(rssi),
-            "LrrSNR": _finite(snr),
-            "LrrESP": _finite(_esp(rssi, snr)),
-        }
+    return Reception(
+        lrrid=_upper(info.gateway_id),
+        chain=whole(info.antenna, f"{path}.antenna", 0, MAX_32),
+        rssi=_finite(rssi),
+        snr=_finite(snr),
+        esp=_finite(_esp(rssi, snr)),
     )
+
+
+def _power(reception: Reception) -> float:
+    """Give by what gateways are compared."""
+    return -math.inf if reception.esp is None else reception.esp
 
 
 def _esp(rssi: float, snr: float) -> float:
@@ -332,7 +346,7 @@ def _session(event: Event) -> Fields:
     context = event.join_server_context
     return {
         "relayRxInfo": event.relay_rx_info,
-        "sessionKeyId": context.session_key_id if context else None,
+        "sessionKeyId": context.session_key_id or None if context else None,
     }
 
 
@@ -374,11 +388,6 @@ def _finite(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _present(fields: Mapping[str, Any]) -> Fields:
-    """Leave out what is not there; an empty payload is."""
-    return {name: value for name, value in fields.items() if name == "payload_hex" or not _nothing(value)}
-
-
-def _nothing(value: object) -> bool:
-    """Whether a value says nothing. Zero does say something."""
-    return value is None or (isinstance(value, str | dict) and not value)
+def _present(fields: Fields) -> Fields:
+    """Leave out what is not there."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -49,24 +49,20 @@ def uplink(
     temperature = 150 + (seed + fcnt * 3) % 120
     humidity = 30 + (seed // 7 + fcnt) % 50
     payload = bytes.fromhex(payload_hex or f"{temperature:04x}{humidity:02x}")
-    factor = 7 + seed % 4
     event: dict[str, Any] = {
         "deduplicationId": str(uuid5(NAMESPACE_URL, f"{dev_eui.lower()}/{fcnt}/{payload.hex()}/{time_ms}")),
         "time": _rfc3339(time_ms),
         "deviceInfo": _device_info(dev_eui, tags, name),
         "devAddr": f"{0x04000000 + seed % 2**24:08x}",
         "adr": True,
-        "dr": 12 - factor,
+        "dr": 5 - seed % 4,
         "fCnt": fcnt,
         "fPort": fport,
         "confirmed": False,
         "data": base64.b64encode(payload).decode(),
         "object": {"temperature": temperature / 10, "humidity": float(humidity)},
         "rxInfo": _receptions(seed, fcnt, time_ms),
-        "txInfo": {
-            "frequency": FREQUENCIES[(seed + fcnt) % len(FREQUENCIES)],
-            "modulation": {"lora": {"bandwidth": 125000, "spreadingFactor": factor, "codeRate": "CR_4_5"}},
-        },
+        "txInfo": _tx_info(seed, fcnt),
         "regionConfigId": "eu868",
     }
     return msgspec.json.encode(event)
@@ -107,6 +103,12 @@ def _receptions(seed: int, fcnt: int, time_ms: int) -> list[dict[str, Any]]:
             }
         )
     return receptions
+
+
+def _tx_info(seed: int, fcnt: int) -> dict[str, Any]:
+    """Give how the device sent."""
+    lora = {"bandwidth": 125000, "spreadingFactor": 7 + seed % 4, "codeRate": "CR_4_5"}
+    return {"frequency": FREQUENCIES[(seed + fcnt) % len(FREQUENCIES)], "modulation": {"lora": lora}}
 
 
 def _rfc3339(time_ms: int) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -284,6 +286,23 @@ def test_what_could_be_several_events_is_refused_with_advice(document: dict[str,
     assert "?event=up" in str(refused(document))
 
 
+# --- the page of tables
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_the_tables_name_every_field_that_an_event_gives(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats-chirpstack.md").read_text(encoding="utf-8")
+    general, own = (
+        page.partition("## Which")[2].partition("## up ")[0],
+        page.partition(f"## {name} ")[2].partition("\n## ")[0],
+    )
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", general + own))))
+    made = content(event(name), f"event={name}")
+    assert own
+    assert not made.keys() - named
+    assert not made["ChirpStack"].keys() - named
+
+
 # --- details
 
 
@@ -528,7 +547,7 @@ def test_an_empty_payload_is_empty_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expires", "text"), [(TIME_MS, "2026-01-02T03:04:05.678Z"), (10**18, "9999-12-31T23:59:59.000Z")]
+    ("expires", "text"), [(TIME_MS, "2026-01-02T03:04:05.678Z"), (10**18, "9999-12-31T23:59:59.999Z")]
 )
 def test_a_validity_time_goes_as_expires_at(expires: int, text: str) -> None:
     assert json.loads(command(downlink(expires=expires), correlation_id=CID, key=KEY))["expiresAt"] == text
