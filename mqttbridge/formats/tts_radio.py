@@ -16,6 +16,8 @@ from mqttbridge.formats.words import shown
 __all__ = ["Settings", "decode_settings", "payload_hex", "radio"]
 
 HERTZ = 1_000_000
+MAX_RECEPTIONS = 1000
+"""Far more than gateways hear one frame; each costs time and space in the document."""
 MAX_SNR = 100.0
 """In dB. More is no radio, and beyond what can be computed with."""
 
@@ -119,6 +121,8 @@ def radio(rx_metadata: Raw, settings: Settings, path: str) -> tuple[dict[str, An
     """
     where = f"{path}.rx_metadata"
     receptions = read(rx_metadata, decode_receptions, where) if present(rx_metadata) else []
+    if len(receptions) > MAX_RECEPTIONS:
+        raise DocumentError(f"{where} has {len(receptions)} entries; at most {MAX_RECEPTIONS} are taken", field=where)
     heard = [_heard(reception, f"{where}[{place}]") for place, reception in enumerate(receptions)]
     heard.sort(key=lambda one: -one.quality)
     best = heard[0] if heard else None

@@ -38,7 +38,8 @@ VALUES: list[Any] = [
     *([], {}, [[]], [{}], [None], [1], ["a", 1], {"a": None}, {"a": "b"}, {"": ""}, {"user": {}}, {"user": None}),
     *({"latitude": 1}, {"user": {"longitude": "NaN"}}, {"message_format": "{a}{b}", "attributes": {"a": "x" * 999}}),
     *({"cause": {"cause": {"cause": {}}}}, ["mqttbridge:cid:zz", "mqttbridge:dev:70B3D57ED0001234"]),
-    [{"rssi": -100 - place % 20, "snr": place % 300 - 150} for place in range(1500)],
+    [{"rssi": -100 - place % 20, "snr": place % 300 - 150} for place in range(990)],
+    [{}] * 12_000,
     {f"key-{place}": f"value {place}" for place in range(1500)},
 ]
 PIECES = [

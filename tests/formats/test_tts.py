@@ -424,6 +424,7 @@ def test_what_is_no_message_is_refused(body: bytes, says: str) -> None:
         ({"received_at": "2026-01-02T02:04:05"}, "uplink_message.received_at", "not an RFC 3339 time"),
         ({"received_at": "9999-12-31T23:59:59-23:59"}, "uplink_message.received_at", "out of range"),
         ({"rx_metadata": [{}, {"rssi": []}]}, "uplink_message.rx_metadata[1].rssi", "is an array"),
+        ({"rx_metadata": [{}] * 1001}, "uplink_message.rx_metadata", "1001 entries; at most 1000"),
         ({"rx_metadata": [{"location": 5}]}, "uplink_message.rx_metadata[0].location", "is a whole number"),
         ({"attributes": {"x": 1}}, "uplink_message.attributes[...]", "must be a text"),
         ({"locations": {"user": 1}}, "uplink_message.locations[...]", "must be an object"),
@@ -496,7 +497,8 @@ def test_any_value_in_any_place_agrees_with_thingpark_or_is_refused(kind: str, d
 @pytest.mark.parametrize(
     "content_",
     [
-        {"rx_metadata": [{"rssi": -1, "snr": 1}] * 2500},
+        {"rx_metadata": [{"rssi": -1, "snr": 1}] * 1000},
+        {"rx_metadata": [{}] * 16_000},
         {"attributes": {str(place): "x" for place in range(4500)}},
         {"locations": {str(place): {"latitude": 1} for place in range(2500)}},
         {"decoded_payload": [[1.5]] * 9000},

@@ -16,6 +16,9 @@ from tests.formats.tts_samples import CID, DEV_EUI, message
 KEY = "fedcba9876543210"
 IDS = [f"mqttbridge:cid:{CID}", f"mqttbridge:key:{KEY}", f"mqttbridge:dev:{DEV_EUI}"]
 
+FAILURE = {"message_format": "p {a} of {b}", "attributes": {"a": 3, "b": []}, "cause": {"name": "n"}}
+ENCODE_FAILED = json.dumps({"message": "error:pkg/x:encode (encode)", "details": [{"cause": FAILURE}]}).encode()
+
 
 def pushed(downlink: Downlink) -> object:
     return json.loads(tts.push(downlink, correlation_id=CID, key=KEY))
@@ -93,7 +96,7 @@ def test_a_user_that_is_none_is_refused(bad: str) -> None:
             "no rights for user `admin@x`",
         ),
         (
-            b'{"message":"error:x:encode (encode)","details":[{"cause":{"message_format":"p {a} of {b}","attributes":{"a":3,"b":[]},"cause":{"name":"n"}}}]}',
+            ENCODE_FAILED,
             "encode: p 3 of {b}: n",
         ),
         (b'{"code":16,"message":"error:pkg/auth:token (a (b)\\n c)","details":[]}', "a (b) c"),
