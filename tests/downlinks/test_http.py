@@ -252,6 +252,14 @@ async def test_each_status_has_its_verdict(kind: str, status: int, kinds: type, 
     assert getattr(answer, "everyone", None) == everyone
 
 
+async def test_cookies_are_not_kept() -> None:
+    async with FakeLrc() as lrc, to(lrc_source(lrc.url)) as network:
+        lrc.faults = [Fault(status=503, headers={"Set-Cookie": "a=b; Path=/"})]
+        assert isinstance(await network.send(pending()), Later)
+        assert await network.send(pending()) == Taken()
+        assert "cookie" not in lrc.requests[1][0].headers
+
+
 async def test_a_redirect_is_refused_and_not_followed() -> None:
     async with FakeLrc() as there, FakeLrc() as server, to(lrc_source(server.url)) as network:
         server.always = Fault(status=307, headers={"Location": there.url})
