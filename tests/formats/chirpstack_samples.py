@@ -15,7 +15,7 @@ TENANT = "0f4ca6d1-2a0b-4d39-8f05-64a57d0e1c22"
 CID = "0123456789abcdef"
 KEY = "fedcba9876543210"
 QUEUE_ITEM = "01234567-89ab-8cde-8ffe-dcba98765432"
-"""CID and KEY as the brief of a queue item's id has them."""
+"""The id of a queue item that is made of CID and KEY."""
 TIME = "2026-01-02T03:04:05.678901234Z"
 TIME_MS = 1_767_323_045_678
 
