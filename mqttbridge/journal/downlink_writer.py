@@ -89,7 +89,7 @@ class DownlinkWriter:
         self._last = 0
         self._doubt = False
         self._failure = ""
-        self._unreadable: dict[str, str] = {}
+        self._unreadable: dict[str, tuple[str, Callable[[DownlinkStore], object]]] = {}
         self._written = 0
         self._untidy = True
         self._probed = 0.0
@@ -136,7 +136,7 @@ class DownlinkWriter:
 
     def _take(self) -> list[Task]:
         """Wait for tasks and take all that wait, up to a bound; none if there is other work to do."""
-        timeout = PROBE_EVERY if self._failure else REST_AFTER if self._untidy else TIDY_EVERY
+        timeout = PROBE_EVERY if self._failure or self._unreadable else REST_AFTER if self._untidy else TIDY_EVERY
         tasks: list[Task] = []
         with contextlib.suppress(queue.Empty):
             tasks.append(self._tasks.get(timeout=timeout))
@@ -146,7 +146,7 @@ class DownlinkWriter:
 
     def _due(self) -> bool:
         """Tell whether it is time to recover, though reads come without a pause."""
-        return bool(self._failure) and self._clock.monotonic() - self._probed >= PROBE_EVERY
+        return bool(self._failure or self._unreadable) and self._clock.monotonic() - self._probed >= PROBE_EVERY
 
     def _write(self, tasks: list[Task]) -> None:
         """One transaction for all of these."""
@@ -205,24 +205,24 @@ class DownlinkWriter:
         except Exception as error:  # noqa: BLE001 - the next attempt follows
             self._fail(error, [task])
             return
-        result: object
         try:
             result = task.run(store)
-            self._unreadable.pop(task.what, None)
         except NOT_THE_DISK as error:
-            result = JournalFailed(f"{self._path} cannot be asked for this: {error}.")
+            self._tell([(task, JournalFailed(f"{self._path} cannot be asked for this: {error}."))])
         except Exception as error:  # noqa: BLE001 - the disk or a damaged file; both are told
             sentence = f"The queue of downlinks {self._path} cannot be read: {error}."
-            self._unreadable[task.what] = sentence
+            self._unreadable[task.what] = (sentence, task.run)
             self._doubt = True
             self._drop()
-            result = JournalFailed(sentence)
-        self._tell([(task, result)])
+            self._tell([(task, JournalFailed(sentence))])
+        else:
+            self._unreadable.pop(task.what, None)
+            self._tell([(task, result)])
 
     def _tell(
         self, done: Sequence[tuple[Task, object]] = (), changes: Numbers | None = None, numbers: Numbers | None = None
     ) -> None:
-        problem = next(filter(None, (self._failure, *self._unreadable.values())), "")
+        problem = next(filter(None, (self._failure, *(sentence for sentence, _ in self._unreadable.values()))), "")
         self._report(Report(problem, done, changes or {}, numbers))
 
     def _open(self, *, strict: bool) -> DownlinkStore:
@@ -265,12 +265,21 @@ class DownlinkWriter:
                 self._failure = ""
                 self._tell()
                 return
+            self._reread(store)
             store.begin()
             self._untidy = store.tidy(self._clock.now())
             if changes := store.commit():
                 self._tell(changes=changes)
         except Exception as error:  # noqa: BLE001 - the next attempt follows
             self._fail(error, ())
+
+    def _reread(self, store: DownlinkStore) -> None:
+        """Try again what could not be read, though nobody waits for it."""
+        for what, (_, run) in list(self._unreadable.items()):
+            with contextlib.suppress(sqlite3.DatabaseError):
+                run(store)
+                del self._unreadable[what]
+                self._tell()
 
     def _shut(self, closing: Task) -> None:
         """Close the file. Should the disk fail now: all that was acknowledged is in the WAL, for the next start."""

@@ -20,6 +20,7 @@ from tests.journal.downlink_samples import (
     disk_error,
     downlink,
     ends,
+    eui,
     numbers,
     query,
     rejected,
@@ -224,6 +225,29 @@ async def test_a_failed_read_is_told_until_it_works_again(journal: SqliteDownlin
     assert journal.problem() == ""
 
 
+async def test_a_failed_read_that_nobody_repeats_is_tried_again_by_itself(
+    journal: SqliteDownlinks, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downlink_writer, "REST_AFTER", 600)
+    disk.before["SELECT connection FROM downlink"] = [disk_error("SQLITE_IOERR_READ")] * 3
+    with pytest.raises(JournalFailed):
+        await journal.sender(eui(1), "00")
+    assert "disk I/O error" in journal.problem()
+    await until(lambda: not journal.problem())
+    assert not disk.before["SELECT connection FROM downlink"]
+
+
+async def test_a_failure_that_changed_nothing_calls_no_watcher(journal: SqliteDownlinks, disk: Disk) -> None:
+    await journal.accept([downlink(1)])
+    called: list[int] = []
+    journal.watch("a", lambda: called.append(journal.unfinished("a")))
+    disk.before["COMMIT"] = [disk_error("SQLITE_IOERR_FSYNC")]
+    with pytest.raises(JournalFailed):
+        await journal.accept([downlink(2)])
+    await until(lambda: not journal.problem())
+    assert called == []
+
+
 async def test_a_row_that_makes_no_sense_is_named(journal: SqliteDownlinks, tmp_path: Path) -> None:
     await journal.accept([downlink(1), downlink(2, source="tts")])
     query(tmp_path, "UPDATE downlink SET content = '[1]' WHERE seq = 1")
@@ -231,6 +255,8 @@ async def test_a_row_that_makes_no_sense_is_named(journal: SqliteDownlinks, tmp_
         await journal.pending("lrc", 0, 9)
     assert await numbers(journal, "tts") == [2]
     assert "row 1" in journal.problem()
+    query(tmp_path, "UPDATE downlink SET state = 2 WHERE seq = 1")
+    await until(lambda: not journal.problem())
 
 
 async def test_what_cannot_be_stored_fails_alone(journal: SqliteDownlinks) -> None:

@@ -318,6 +318,13 @@ async def test_a_device_is_known_at_once_and_changes_are_learnt(
     await again.close()
 
 
+async def test_what_is_learnt_while_the_disk_is_asked_counts(journal: SqliteDownlinks) -> None:
+    asked = asyncio.create_task(journal.device(eui(1)))
+    await asyncio.sleep(0)
+    journal.learn([device(1)])
+    assert await asked == device(1)
+
+
 async def test_what_is_known_is_not_written_again(journal: SqliteDownlinks, tmp_path: Path, disk: Disk) -> None:
     journal.learn([device(1)])
     await until(lambda: bool(query(tmp_path, "SELECT id FROM device")))
