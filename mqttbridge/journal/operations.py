@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mqttbridge.journal.schema import Connect
     from mqttbridge.model import Entry, Queued, Settled
 
-__all__ = ["Append", "Close", "Declare", "Operation", "Options", "Report", "Settle"]
+__all__ = ["Answer", "Append", "Close", "Declare", "Operation", "Options", "Report", "Settle"]
 
 
 class Append(msgspec.Struct, frozen=True, eq=False):
@@ -29,7 +29,7 @@ class Append(msgspec.Struct, frozen=True, eq=False):
     entries: Sequence[Entry]
     size: int
     need: int
-    future: asyncio.Future[None]
+    future: asyncio.Future[list[int]]
 
 
 class Settle(msgspec.Struct, frozen=True, eq=False):
@@ -55,11 +55,14 @@ class Close(msgspec.Struct, frozen=True, eq=False):
 
 Operation = Append | Settle | Declare | Close
 
+Answer = list[int] | Exception | None
+"""How an operation ended: an append with the places of the copies, which were not stored."""
+
 
 class Report(msgspec.Struct):
     """What the loop learns after a transaction, or after one failed."""
 
-    done: list[tuple[Operation, Exception | None]]
+    done: list[tuple[Operation, Answer]]
     used: int
     problem: str
     change: Change | None = None

@@ -13,12 +13,13 @@ from msgspec.structs import replace
 
 from mqttbridge.journal.ledger import Change, Ledger, Settlement
 from mqttbridge.journal.schema import PAGE
+from mqttbridge.journal.seen import Row, Seen, Sieve
 from mqttbridge.model import Connections, Entry, Outcome, Queued, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Group", "Plan", "estimate"]
+__all__ = ["Group", "Plan", "estimate", "without"]
 
 NO_TAGS: frozenset[str] = frozenset()
 ROW = 120
@@ -43,6 +44,15 @@ def estimate(lengths: Iterable[int]) -> int:
     return full - left
 
 
+def without(entries: Sequence[Entry], need: int, places: Sequence[int]) -> tuple[Sequence[Entry], int]:
+    """Give the entries but for those in these places, and the bytes that they take instead of `need`."""
+    if not places:
+        return entries, need
+    gone = set(places)
+    rest = [entry for place, entry in enumerate(entries) if place not in gone]
+    return rest, estimate(len(entry.uplink.body) for entry in rest)
+
+
 class Group:
     """The new uplinks of one route."""
 
@@ -57,9 +67,10 @@ class Group:
 class Plan:
     """One transaction to be. `rows` and `bodies` are for the uplink table, `parked` for its table."""
 
-    def __init__(self, ledger: Ledger, now: int) -> None:
+    def __init__(self, ledger: Ledger, seen: Seen, now: int) -> None:
         """Start with nothing to do, on top of what is committed."""
         self._ledger = ledger
+        self._sieve = Sieve(seen, now)
         self._now = now
         self._settled: dict[str, Settlement] = {}
         self._last_seq = self.before = ledger.last_seq
@@ -71,8 +82,12 @@ class Plan:
         self.bodies: list[bytes] = []
         self.parked: list[tuple[int, int, int, str]] = []
 
+    def duplicates(self, entries: Sequence[Entry]) -> list[int]:
+        """Give the places of those that are stored already, or planned, and not to be appended."""
+        return self._sieve.sift(entries)
+
     def append(self, entries: Sequence[Entry]) -> None:
-        """Add uplinks, in this order."""
+        """Add uplinks, in this order: those that were asked for with `duplicates` just before, without these."""
         groups, rows, bodies = self.groups, self.rows, self.bodies
         seq, offset = self._last_seq, self._offset
         names: Connections | None = None
@@ -101,6 +116,7 @@ class Plan:
             offset += length
             group.queued.append(Queued(seq, replace(uplink, tags=NO_TAGS) if uplink.tags else uplink))
         self._last_seq, self._offset = seq, offset
+        self._sieve.take()
 
     def settle(self, connection: str, settled: Sequence[Settled]) -> None:
         """Add a settlement; what lies at or below the cursor is done already. Raises `ValueError`."""
@@ -137,6 +153,10 @@ class Plan:
         """Sum up what this does to the accounts."""
         appended = [(names, len(group.queued), group.queued[-1].seq) for names, group in self.groups.items()]
         return Change(self.connections, self.routes, appended, list(self._settled.values()))
+
+    def row(self) -> Row | None:
+        """Give what this does to the table of fingerprints, if anything."""
+        return self._sieve.row(self._last_seq)
 
     def moved(self, move: Settlement) -> tuple[int, ...]:
         """Give the row of a settlement: id, new cursor, numbers by outcome."""

@@ -10,6 +10,10 @@ moment and after every crash:
 4. A body is stored once, however many connections get it, and is gone when the last of them settled it (a parked
    uplink keeps its body).
 5. Memory does not grow with what is queued.
+6. A duplicate is not stored: an entry whose uplink has the `fingerprint` of one that was stored no longer than
+   `entry.window` ms before this one was received, by an earlier entry of the same append or of any other, even if that
+   uplink is settled or dropped since. This holds for a bounded number of the newest fingerprints; beyond these, a
+   duplicate is stored like any other uplink. Nothing else is ever taken for a duplicate.
 """
 
 from __future__ import annotations
@@ -40,8 +44,11 @@ class JournalHealth(msgspec.Struct, frozen=True):
 class Journal(Protocol):
     """The durable queue."""
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        """Store all the entries, in this order, durably, or none of them.
+    async def append(self, entries: Sequence[Entry]) -> list[int]:
+        """Store all the entries but for the duplicates, in this order, durably, or none of them.
+
+        Gives the places of the duplicates in `entries`, rising: what each is a copy of is on disk by then. Duplicates
+        alone are taken even when there is no room.
 
         Raises `JournalFull` or `JournalFailed`; then nothing of it was stored. A caller that is cancelled may find
         them stored. One uplink of a quarter of `max_size`, or a batch with bodies of a sixteenth in all, is never
@@ -52,7 +59,8 @@ class Journal(Protocol):
     async def read(self, connection: str, after: int, limit: int) -> list[Queued]:
         """Give at most `limit` unsettled uplinks of a connection with `seq > after`, oldest first.
 
-        What is returned is also bounded in bytes (some 4 MiB, one uplink at least). Raises `JournalFailed`.
+        What is returned is also bounded in bytes (some 4 MiB, one uplink at least). The uplinks are without tags, and
+        nobody may count on their `fingerprint` and `way`. Raises `JournalFailed`.
         """
         ...
 

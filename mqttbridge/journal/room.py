@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mqttbridge.errors import JournalFull, JournalTooLarge
 from mqttbridge.journal.operations import Append
+from mqttbridge.journal.plan import without
 from mqttbridge.journal.schema import EMPTY_PAGES, PAGE
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
     from mqttbridge.journal.ledger import Ledger
     from mqttbridge.journal.operations import Operation, Options
+    from mqttbridge.journal.seen import Sieve
 
-__all__ = ["capacity", "full", "missing", "needed", "portions", "to_drop", "too_large"]
+__all__ = ["capacity", "full", "missing", "needed", "needed_by_new", "portions", "to_drop", "too_large"]
 
 DROP_BYTES = 1024 * 1024
 SLACK = PAGE
@@ -26,14 +28,25 @@ SLACK = PAGE
 
 
 def capacity(max_size: int) -> int:
-    """Give the bytes that uplinks can take in a journal which holds nothing else."""
-    return max_size - EMPTY_PAGES * PAGE - SLACK
+    """Give the bytes that uplinks can take in a journal which holds nothing else. No page of an index is split then."""
+    return max_size - EMPTY_PAGES * PAGE
 
 
 def needed(operations: Iterable[Operation], max_size: int) -> int:
     """Give the bytes that the appends among these add, about; what can never be stored does not count."""
     most = capacity(max_size)
     return sum(one.need for one in operations if isinstance(one, Append) and one.need <= most)
+
+
+def needed_by_new(operations: Iterable[Operation], max_size: int, sieve: Sieve) -> int:
+    """Give the same as `needed`, but that copies, which are not stored, need nothing."""
+    most = capacity(max_size)
+    total = 0
+    for one in operations:
+        if isinstance(one, Append) and one.need <= most:
+            total += without(one.entries, one.need, sieve.sift(one.entries))[1]
+            sieve.take()
+    return total
 
 
 def missing(used: int, need: int, max_size: int) -> int:

@@ -4,6 +4,7 @@
     route       a set of connections (their ids, as a JSON array), how many uplinks it got, its last seq
     connection  its cursor (everything up to it is settled) and how those ended
     parked      what no broker will take as it is; its uplink is kept
+    seen        the fingerprints of what was stored lately: one row a transaction, with its last seq and its moment
 
 Queued for a connection: the rows of its routes with `seq > cursor`. Routed to it: the sum of `appended` over its
 routes. So an append writes one row, whatever the number of connections. Routes and connections are never deleted:
@@ -38,10 +39,11 @@ __all__ = [
 
 APPLICATION = 0x6D716272
 """`application_id` of the file: "mqbr"."""
-VERSION = 1
+VERSION = 2
+"""`user_version` of the file. 1 had no table `seen`."""
 OLDEST_SQLITE = (3, 38, 0)
 PAGE = 4096
-EMPTY_PAGES = 9
+EMPTY_PAGES = 10
 """Pages of a file that holds nothing yet."""
 CACHE_KIB = 2048
 BUSY_TIMEOUT = 5000
@@ -65,6 +67,9 @@ CREATE TABLE connection(
 CREATE TABLE parked(
     seq INTEGER NOT NULL, connection INTEGER NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (seq, connection)) STRICT, WITHOUT ROWID;
+"""
+TABLE_SEEN = """
+CREATE TABLE seen(seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, fingerprints BLOB NOT NULL) STRICT;
 """
 
 
@@ -97,12 +102,19 @@ def prepare(db: sqlite3.Connection, max_size: int) -> None:
 
 
 def create(db: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in a new file, or make sure that the file is a journal of ours. Raises `StartError`."""
+    """Create the tables in a new file, or make sure that the file is a journal of ours, of this version or an older.
+
+    Raises `StartError`.
+    """
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application == APPLICATION and version == VERSION:
         db.execute("PRAGMA journal_mode = WAL")
+        return
+    if application == APPLICATION and version == 1:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(f"BEGIN IMMEDIATE; {TABLE_SEEN} PRAGMA user_version = {VERSION}; COMMIT;")
         return
     if application == APPLICATION and version != 0:
         raise StartError(
@@ -114,4 +126,6 @@ def create(db: sqlite3.Connection, path: Path) -> None:
     db.execute(f"PRAGMA page_size = {PAGE}")
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
-    db.executescript(f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;")
+    db.executescript(
+        f"BEGIN; {TABLES} {TABLE_SEEN}PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mqttbridge.errors import JournalFailed, StartError
 from mqttbridge.journal import lock, schema
 from mqttbridge.journal.head import Head
-from mqttbridge.journal.operations import Append, Close, Declare, Operation, Options, Report, Settle
+from mqttbridge.journal.operations import Answer, Append, Close, Declare, Operation, Options, Report, Settle
 from mqttbridge.journal.plan import estimate
 from mqttbridge.journal.protocol import Journal, JournalHealth
 from mqttbridge.journal.reader import Reader
@@ -81,10 +81,13 @@ class SqliteJournal:
         await asyncio.to_thread(journal._start)
         return journal
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        """Store all the entries durably, or none. Raises `JournalFull` and `JournalFailed`."""
+    async def append(self, entries: Sequence[Entry]) -> list[int]:
+        """Store the entries durably, or none; give the places of the duplicates, which are not stored.
+
+        Raises `JournalFull` and `JournalFailed`.
+        """
         if not entries:
-            return
+            return []
         if not all(entry.connections for entry in entries):
             raise ValueError("an entry goes to one connection at least")
         lengths = [len(entry.uplink.body) for entry in entries]
@@ -93,10 +96,11 @@ class SqliteJournal:
             while self._waiting >= WAITING_BYTES:
                 self._room.clear()
                 await self._room.wait()
-            future = self._future()
+            self._check_open()
+            future: asyncio.Future[list[int]] = self._loop.create_future()
             self._waiting += size
             self._writer.submit(Append(entries, size, need, future))
-        await future
+        return await future
 
     async def settle(self, connection: str, settled: Sequence[Settled]) -> None:
         """Record how uplinks ended. Raises `JournalFailed`."""
@@ -244,8 +248,8 @@ class SqliteJournal:
             self._tail.clear()
         if report.change is not None:
             self._take_over(report)
-        for operation, error in report.done:
-            self._finish(operation, error)
+        for operation, answer in report.done:
+            self._finish(operation, answer)
         self._call_watchers(report.queued)
         if report.ledger is not None:
             self._call_watchers(self._ledger.routes)
@@ -264,11 +268,11 @@ class SqliteJournal:
         for names, queued in report.queued.items():
             self._tail.add(ledger.routes[names].id, floors.get(names, 0), queued)
 
-    def _finish(self, operation: Operation, error: Exception | None) -> None:
+    def _finish(self, operation: Operation, answer: Answer) -> None:
         if isinstance(operation, Append):
             self._waiting -= operation.size
             self._room.set()
-        _answer(operation.future, error)
+        _answer(operation.future, answer)
 
     def _call_watchers(self, routes: Iterable[Connections]) -> None:
         watchers = self._watchers

@@ -18,6 +18,8 @@ import msgspec
 from mqttbridge.journal.ledger import Account, Change, Ledger, Settlement, count_dropped
 from mqttbridge.journal.plan import ROW, estimate
 from mqttbridge.journal.schema import BUSY_TIMEOUT, PAGE, VERSION, create, prepare, wal_pages
+from mqttbridge.journal.seen import ROW as SEEN_ROW
+from mqttbridge.journal.seen import Row, Seen, pack, unpack
 from mqttbridge.model import Counts
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ DELETE FROM uplink WHERE seq IN (
 """
 TRANSACTION = f"""
 CREATE TEMP VIEW work AS SELECT NULL AS connections, NULL AS routes, NULL AS before, NULL AS uplinks, NULL AS bodies,
-                                NULL AS appended, NULL AS parked, NULL AS settled, NULL AS collect;
+                                NULL AS appended, NULL AS parked, NULL AS settled, NULL AS collect,
+                                NULL AS forget, NULL AS last, NULL AS at, NULL AS fingerprints;
 CREATE TEMP TRIGGER transact INSTEAD OF INSERT ON work BEGIN
     INSERT INTO connection(id, name) SELECT value ->> 0, value ->> 1 FROM json_each(NEW.connections);
     INSERT INTO route(id, members) SELECT value ->> 0, value -> 1 FROM json_each(NEW.routes);
@@ -58,10 +61,17 @@ CREATE TEMP TRIGGER transact INSTEAD OF INSERT ON work BEGIN
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(NEW.parked);
     {UPDATE_CONNECTIONS.format("NEW.settled")};
     {COLLECT.format("NEW.collect")};
+    DELETE FROM seen WHERE seq <= NEW.forget;
+    INSERT INTO seen(seq, at, fingerprints)
+        SELECT NEW.last, NEW.at, NEW.fingerprints WHERE NEW.last IS NOT NULL;
 END;
 """  # noqa: S608 - statements of ours
 """Everything that one transaction does, as the effect of one INSERT: one step, one release of the GIL."""
-TRANSACT = "INSERT INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+TRANSACT = "INSERT INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ALL_SEEN = """
+SELECT json_group_array(json_array(seq, at, length(fingerprints))), CAST(group_concat(fingerprints, '') AS BLOB)
+FROM (SELECT seq, at, fingerprints FROM seen ORDER BY seq)
+"""
 RESTORE_ROUTES = """
 UPDATE route SET appended = coalesce((SELECT value ->> 1 FROM json_each(?) WHERE value ->> 0 = route.id), 0)
 """
@@ -150,16 +160,38 @@ class Store:
             ledger.apply(Change(appended=[(key, appended, last)]))
         return ledger
 
+    def load_seen(self) -> Seen:
+        """Read the fingerprints of what was stored lately, in one step."""
+        seen = Seen(self._max_size)
+        text, blob = self._db.execute(ALL_SEEN).fetchone()
+        start = 0
+        for seq, moment, length in msgspec.json.decode(text, type=list[tuple[int, int, int]]):
+            seen.add(seq, moment, unpack(blob[start : start + length]))
+            start += length
+        return seen
+
+    def forget(self, upto: int) -> None:
+        """Delete the fingerprints of transactions up to this seq."""
+        self._db.execute("DELETE FROM seen WHERE seq <= ?", (upto,))
+        self.measure()
+
     def undo_appends(self, known: Ledger) -> None:
-        """Delete uplinks beyond the last known commit, whose appenders were told that nothing was stored."""
+        """Delete uplinks beyond the last known commit, whose appenders were told that nothing was stored.
+
+        Their fingerprints too, or they would be refused as copies of themselves when they come again.
+        """
         appended = [(route.id, route.appended) for route in known.routes.values()]
         self._begin()
         self._db.execute("DELETE FROM uplink WHERE seq > ?", (known.last_seq,))
+        self._db.execute("DELETE FROM seen WHERE seq > ?", (known.last_seq,))
         self._db.execute(RESTORE_ROUTES, (_json(appended),))
         self._commit()
 
-    def commit(self, plan: Plan, change: Change, collect: list[tuple[int, int, int]]) -> None:
-        """Do all that the plan says, and delete settled uplinks, in one transaction. On disk when it returns."""
+    def commit(self, plan: Plan, change: Change, collect: list[tuple[int, int, int]], row: Row | None) -> None:
+        """Do all that the plan says, and delete settled uplinks, in one transaction. On disk when it returns.
+
+        `row`: what the plan does to the table of fingerprints.
+        """
         work = (
             _json([(ident, name) for name, ident in plan.connections.items()]),
             _json([(ident, plan.members(key)) for key, ident in plan.routes.items()]),
@@ -170,11 +202,14 @@ class Store:
             _json(plan.parked),
             _json([plan.moved(one) for one in change.settled]),
             _json(collect),
+            *((None,) * 4 if row is None else (row.forget, row.seq, row.moment, pack(row.prints))),
         )
         self._db.execute(TRANSACT, work)
         # Asking costs two more steps: estimate while it does not matter.
         self.kept += len(plan.parked)
         self._unmeasured += estimate(map(len, plan.bodies))
+        if row is not None:
+            self._unmeasured += 8 * len(row.prints) + SEEN_ROW
         if self._unmeasured > self._max_size // 64:
             self.measure()
 

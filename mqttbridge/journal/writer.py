@@ -10,10 +10,14 @@ Invariants:
    that look written and are not. It is closed; the next one starts with a checkpoint that writes and syncs anew all
    that it sees. Should an append be found there that was reported as failed, it is deleted before anything else.
    A settlement so found stays: settling again is harmless, its uplinks lie below the cursor.
+   Its fingerprints go with it, and all others are read again: memory has what the disk has.
 5. A seq never comes twice: the highest one ever given is the highest `route.last` on disk, and routes stay.
 6. What waits is bounded by the facade, transactions by `BATCH_BYTES`, the WAL by `WAL_FACTOR` times its usual size.
 7. Nothing is dropped for an append that can never be stored, and with drop-oldest any other is stored. In a journal
    without uplinks there is room for one append, even if the accounts take what `journal.maxSize` allows.
+8. A fingerprint is stored with its uplink, in one transaction, and known from COMMIT on. A copy meets it there, or is
+   in the same transaction and shares its fate: nobody is told "duplicate" before the original is safe. A copy takes
+   no room. The fingerprints' share of the file is given back when no uplink is left that could make room.
 """
 
 from __future__ import annotations
@@ -27,8 +31,10 @@ from typing import TYPE_CHECKING
 from mqttbridge.errors import JournalFailed, JournalFull
 from mqttbridge.journal import room
 from mqttbridge.journal.ledger import Change, Ledger
-from mqttbridge.journal.operations import Append, Close, Declare, Operation, Options, Report, Settle
-from mqttbridge.journal.plan import Plan
+from mqttbridge.journal.operations import Answer, Append, Close, Declare, Operation, Options, Report, Settle
+from mqttbridge.journal.plan import Plan, without
+from mqttbridge.journal.schema import PAGE
+from mqttbridge.journal.seen import Seen, Sieve
 from mqttbridge.journal.store import Store
 
 if TYPE_CHECKING:
@@ -49,14 +55,8 @@ PROBE_EVERY = 1.0
 SPARE_BYTES = 1024 * 1024
 """Free pages that the file keeps, for what comes next."""
 WAL_FACTOR = 4
-NOT_THE_DISK = (
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.ProgrammingError,
-    TypeError,
-    ValueError,
-    OverflowError,
-)
+SQL_ERRORS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
+NOT_THE_DISK = (*SQL_ERRORS, TypeError, ValueError, OverflowError)
 
 
 class Writer:
@@ -71,6 +71,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._store: Store | None = None
         self._ledger: Ledger | None = None
+        self._seen = Seen(options.max_size)
         self._used = 0
         self._failure = ""
         self._full = ""
@@ -150,17 +151,18 @@ class Writer:
 
     def _work(self, operations: list[Operation]) -> None:
         """One transaction for all of these."""
-        done: list[tuple[Operation, Exception | None]] = []
+        done: list[tuple[Operation, Answer]] = []
         try:
             store, ledger = self._ready()
-            self._make_room(store, ledger, operations)
-            plan = Plan(ledger, self._options.clock.now())
+            now = self._options.clock.now()
+            self._make_room(store, ledger, operations, now)
+            plan = Plan(ledger, self._seen, now)
             done = self._plan(plan, operations)
-            change = plan.change()
+            change, row = plan.change(), plan.row()
             due = self._settled >= COLLECT_AFTER
             ranges = ledger.collectable() if due else []
             if change != Change() or ranges:
-                store.commit(plan, change, ranges)
+                store.commit(plan, change, ranges, row)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may believe that it was stored
             if len(operations) > 1 and isinstance(error, NOT_THE_DISK):
                 # One of them holds what cannot be stored: it shall not take the others with it.
@@ -171,6 +173,8 @@ class Writer:
                 self._fail(error, operations)
             return
         ledger.apply(change)
+        if row is not None:
+            self._seen.apply(row)
         if due:
             ledger.collected(ranges)
             self._settled = 0
@@ -179,47 +183,49 @@ class Writer:
         self._succeed(done, change, {names: group.queued for names, group in plan.groups.items()})
         self._limit_wal()
 
-    def _plan(self, plan: Plan, operations: list[Operation]) -> list[tuple[Operation, Exception | None]]:
+    def _plan(self, plan: Plan, operations: list[Operation]) -> list[tuple[Operation, Answer]]:
         """Put into the plan what can be done; tell how each operation ends if the plan does not fail."""
-        done: list[tuple[Operation, Exception | None]] = []
+        done: list[tuple[Operation, Answer]] = []
         planned = 0
         for one in operations:
-            problem: Exception | None = None
+            answer: Answer = None
             if isinstance(one, Append):
-                problem = self._refusal(one, planned)
-                if problem is None:
-                    planned += one.need
-                    plan.append(one.entries)
+                duplicates = plan.duplicates(one.entries)
+                entries, need = without(one.entries, one.need, duplicates)
+                answer = self._refusal(one, need, planned) or duplicates
+                if answer is duplicates:
+                    planned += need
+                    plan.append(entries)
             elif isinstance(one, Settle):
                 try:
                     plan.settle(one.connection, one.settled)
                 except ValueError as error:
-                    problem = error
+                    answer = error
             elif isinstance(one, Declare):
                 plan.declare(one.connections)
-            done.append((one, problem))
+            done.append((one, answer))
         return done
 
-    def _refusal(self, append: Append, planned: int) -> JournalFull | None:
-        """Say why there is no room beside what is planned, if so; health repeats it until there is."""
-        limit, need = self._options.max_size, append.need
-        if need > room.capacity(limit):
+    def _refusal(self, append: Append, need: int, planned: int) -> JournalFull | None:
+        """Say why there is no room for `need` beside what is planned, if so; health repeats it until there is."""
+        limit = self._options.max_size
+        if append.need > room.capacity(limit):
             return room.too_large(append, self._options)
-        fits = room.missing(self._used, planned + need, limit) <= 0 or (self._vacant and not planned)
+        fits = not need or room.missing(self._used, planned + need, limit) <= 0 or (self._vacant and not planned)
         if fits or self._options.drop_oldest:
             return None
-        if self._store is None or self._ledger is None:
-            raise AssertionError("what is planned has a store and a ledger")
-        problem = room.full(need, self._used, self._store.kept, self._ledger, self._options)
+        store, ledger = self._ready()
+        problem = room.full(need, self._used, store.kept, ledger, self._options)
         self._full, self._full_size = str(problem), need
         return problem
 
-    def _make_room(self, store: Store, ledger: Ledger, operations: list[Operation]) -> None:
+    def _make_room(self, store: Store, ledger: Ledger, operations: list[Operation], now: int) -> None:
         """If the appends do not fit, delete what is settled, then (drop-oldest) what is not, until they do."""
         limit = self._options.max_size
         needed = room.needed(operations, limit)
         self._vacant = False
         if needed and (self._scarce or room.missing(self._used, needed, limit) > 0):
+            needed = room.needed_by_new(operations, limit, Sieve(self._seen, now))
             self._collect(store, ledger)
             store.measure()
             self._used = store.used
@@ -227,16 +233,24 @@ class Writer:
         while self._options.drop_oldest and needed and (missing := room.missing(self._used, needed, limit)) > 0:
             # What is deleted may free no page at all. Only if nothing is left to delete, it has to be enough.
             if self._vacant:
-                return
+                break
             change = store.drop_oldest(ledger, room.to_drop(missing, limit))
             ledger.apply(change)
             self._used = store.used
             self._vacant = store.vacant()
             self._tell(change=change)
+        if needed and self._vacant and self._seen.size > PAGE:
+            self._forget(store, self._seen.last)
+
+    def _forget(self, store: Store, upto: int) -> None:
+        if upto:
+            store.forget(upto)
+            self._seen.forget(upto)
+            self._used = store.used
 
     def _succeed(
         self,
-        done: list[tuple[Operation, Exception | None]],
+        done: list[tuple[Operation, Answer]],
         change: Change,
         queued: dict[tuple[str, ...], list[Queued]],
     ) -> None:
@@ -249,7 +263,7 @@ class Writer:
 
     def _tell(
         self,
-        done: list[tuple[Operation, Exception | None]] | None = None,
+        done: list[tuple[Operation, Answer]] | None = None,
         change: Change | None = None,
         queued: dict[tuple[str, ...], list[Queued]] | None = None,
         ledger: Ledger | None = None,
@@ -316,10 +330,11 @@ class Writer:
                     store.undo_appends(self._ledger)
                     ledger = store.load()
                 for_loop = store.load() if self._ledger is not None else None
+                seen = store.load_seen()
             except BaseException:
                 store.close()
                 raise
-        self._store, self._ledger, self._used = store, ledger, store.used
+        self._store, self._ledger, self._seen, self._used = store, ledger, seen, store.used
         if for_loop is not None:
             self._tell(ledger=for_loop)
         return store
@@ -349,6 +364,7 @@ class Writer:
         """Delete settled uplinks, then shrink the file, then the WAL; tell whether more is to do."""
         store, ledger = self._ready()
         store.measure()
+        self._forget(store, self._seen.outdated(self._options.clock.now()))
         while self._operations.empty():
             if ledger.collectable():
                 self._collect(store, ledger)

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec.structs import replace
 
 from mqttbridge.errors import JournalError, JournalFailed, JournalFull
 from mqttbridge.journal.protocol import Journal
 from mqttbridge.model import Counts, DocumentKind, Entry, Outcome, Settled, Uplink
-from tests.journal.samples import delivered, drain, entries, fcnts, uplink
+from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, marked, uplink
 
 OpenJournal = Callable[..., Awaitable[Journal]]
 MIB = 1024 * 1024
@@ -206,6 +207,125 @@ class JournalConformance:
         await journal.settle("a", delivered(inflight))
         after = journal.counts()["a"]
         assert (after.delivered, after.dropped) == (max(0, 100 - before.dropped), before.dropped)
+
+    async def test_a_duplicate_is_told_by_its_place_and_goes_nowhere(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        assert await journal.append(marked([1, 2], "a")) == []
+        called: list[str] = []
+        journal.watch("b", lambda: called.append("b"))
+        assert await journal.append([*marked([3], "a"), *marked([1], "a", "b"), *marked([2, 4], "a")]) == [1, 2]
+        assert await journal.append(marked([4, 3, 2, 1], "b")) == [0, 1, 2, 3]
+        assert fcnts(found := await journal.read("a", 0, 10)) == [1, 2, 3, 4]
+        assert [one.seq for one in found] == list(range(found[0].seq, found[0].seq + 4))
+        assert journal.counts()["a"] == Counts(routed=4)
+        assert journal.counts().get("b", Counts()) == Counts()
+        assert called == []
+
+    async def test_a_duplicate_in_the_same_append_is_found(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        assert await journal.append(marked([1, 2, 1, 3, 2, 1], "a")) == [2, 4, 5]
+        assert fcnts(await journal.read("a", 0, 10)) == [1, 2, 3]
+        assert journal.counts()["a"] == Counts(routed=3)
+
+    async def test_of_concurrent_appends_of_one_uplink_the_first_is_stored(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        answers = await asyncio.gather(*[journal.append(marked([n // 4, 1000 + n], "a")) for n in range(200)])
+        assert answers == [[] if n % 4 == 0 else [0] for n in range(200)]
+        assert journal.counts()["a"] == Counts(routed=250)
+        assert len(set(fcnts(await journal.read("a", 0, 1000)))) == 250
+
+    async def test_a_duplicate_is_found_though_its_original_is_settled_and_the_journal_reopened(
+        self, open_journal: OpenJournal
+    ) -> None:
+        journal = await open_journal()
+        for number in range(30):
+            assert await journal.append(marked([number], "a")) == []
+        assert await journal.append(marked(range(30, 50), "a")) == []
+        await drain(journal, "a")
+        for _ in range(2):
+            assert await journal.append(marked(range(50), "a", "b")) == list(range(50))
+            assert journal.counts()["a"] == Counts(routed=50, delivered=50)
+            await journal.close()
+            journal = await open_journal()
+
+    async def test_once_the_window_has_passed_it_is_a_new_uplink(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        stored = FixedClock().now()
+
+        def copy(after: int, window: int) -> list[Entry]:
+            return [Entry(replace(uplink(1, received=stored + after), fingerprint=7), ("a",), window)]
+
+        assert await journal.append(copy(0, 5000)) == []
+        for _ in range(2):
+            assert await journal.append(copy(5000, 5000)) == [0]
+            assert await journal.append(copy(-100, 5000)) == [0]
+            await journal.close()
+            journal = await open_journal()
+        assert await journal.append(copy(5001, 5000)) == []
+        assert await journal.append(copy(5001, 6000)) == [0]
+        assert journal.counts()["a"] == Counts(routed=2)
+
+    async def test_without_a_fingerprint_or_a_window_nothing_is_a_duplicate(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        unknown = [Entry(uplink(1), ("a",), 60_000)]
+        assert await journal.append(unknown * 3) == []
+        assert await journal.append(unknown) == []
+        assert await journal.append(marked([1, 1], "a", window=0)) == []
+        assert await journal.append(marked([1], "a", window=0)) == []
+        assert journal.counts()["a"] == Counts(routed=7)
+        assert await journal.append([*unknown, *marked([1], "a"), *unknown]) == [1]
+
+    async def test_duplicates_are_taken_by_a_full_journal_and_fill_it_no_further(
+        self, open_journal: OpenJournal
+    ) -> None:
+        journal = await open_journal(max_size=MIB, when_full="block")
+        stored = 0
+        with pytest.raises(JournalFull):  # noqa: PT012 - which of them is refused is open
+            for number in range(10_000):
+                await journal.append(marked([number], "a", size=2000))
+                stored += 1
+        before = journal.health()
+        assert await journal.append(marked(range(stored - 5, stored), "a", size=2000)) == [0, 1, 2, 3, 4]
+        assert journal.health() == before
+        assert "full" in before.problem
+        with pytest.raises(JournalFull):
+            await journal.append(marked([stored - 1, stored], "a", size=2000))
+        assert await drain(journal, "a") == list(range(stored))
+        assert await journal.append(marked([stored - 1, stored], "a", size=2000)) == [0], "what is refused is not seen"
+        assert journal.counts()["a"] == Counts(routed=stored + 1, delivered=stored)
+
+    async def test_nothing_is_dropped_for_duplicates(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal(max_size=MIB, when_full="drop-oldest")
+        number = 0
+        while not journal.counts().get("a", Counts()).dropped:
+            await journal.append(marked([number], "a", size=2000))
+            number += 1
+        before = journal.counts()
+        newest = marked(range(number - 100, number), "a", size=2000)
+        for first in range(0, 100, 20):
+            assert await journal.append(newest[first : first + 20]) == list(range(20))
+        assert journal.counts() == before
+        again = marked([number], "a", size=2000)
+        answers = await asyncio.gather(*[journal.append(again) for _ in range(300)])
+        assert answers == [[], *[[0]] * 299]
+        assert journal.counts()["a"].dropped < before["a"].dropped + 50
+
+    @pytest.mark.parametrize("when_full", ["block", "drop-oldest"])
+    @pytest.mark.parametrize("max_size", [64 * 1024, 128 * 1024, MIB])
+    async def test_fingerprints_never_take_the_room_of_uplinks(
+        self, open_journal: OpenJournal, when_full: str, max_size: int
+    ) -> None:
+        journal = await open_journal(max_size=max_size, when_full=when_full)
+        number = 0
+        for size, many in ((48, max_size // 16 // 48), (max_size // 4, 1)):
+            for _ in range(40):
+                batch = range(number, number + many)
+                assert await journal.append(marked(batch, "a", size=size)) == []
+                assert await journal.append(marked(batch[-20:], "a", size=size)) == list(range(min(20, many)))
+                assert journal.health().size <= max_size
+                assert await drain(journal, "a") == list(batch)
+                number += many
+        assert journal.counts()["a"] == Counts(routed=number, delivered=number)
 
     async def test_a_closed_journal_says_so(self, open_journal: OpenJournal) -> None:
         journal = await open_journal()

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from mqttbridge.journal.sqlite import SqliteJournal
-from tests.journal.samples import FixedClock, delivered, entries
+from tests.journal.samples import FixedClock, delivered, marked
 
 
 def say(line: str) -> None:
@@ -23,7 +23,7 @@ async def produce(journal: SqliteJournal, number: int) -> None:
     """Append without end, in batches of growing size."""
     while True:
         batch = range(number, number + 1 + number % 7)
-        await journal.append(entries(batch, "a", "slow", size=700))
+        await journal.append(marked(batch, "a", "slow", size=700))
         number = batch.stop
         say(f"A {number - 1}")
 

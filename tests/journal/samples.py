@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mqttbridge.model import DocumentKind, Entry, Outcome, Queued, Settled, Uplink
 
 if TYPE_CHECKING:
@@ -41,6 +43,14 @@ def entries(numbers: Iterable[int], *connections: str, size: int = 0) -> list[En
     """One entry a number, all for these connections; bodies of `size` bytes, if given."""
     body = b'{"DevEUI_uplink": "' + b"x" * max(0, size - 21) + b'"}' if size else None
     return [Entry(uplink(number, body=body), tuple(sorted(connections))) for number in numbers]
+
+
+def marked(numbers: Iterable[int], *connections: str, window: int = 60_000, size: int = 0) -> list[Entry]:
+    """Give the same as `entries`, each with a fingerprint of its own: the same for the same number."""
+    return [
+        replace(entry, uplink=replace(entry.uplink, fingerprint=2**62 + entry.uplink.fcnt), window=window)
+        for entry in entries(numbers, *connections, size=size)
+    ]
 
 
 def fcnts(queued: Iterable[Queued]) -> list[int | None]:

@@ -16,7 +16,7 @@ from mqttbridge.journal import schema, writer
 from mqttbridge.journal.sqlite import SqliteJournal
 from mqttbridge.journal.store import Store
 from mqttbridge.model import Counts, Entry
-from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, until, uplink
+from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, marked, until, uplink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -24,6 +24,33 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 WORK = "INSERT INTO work"
+
+
+VERSION_1 = """
+PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+CREATE TABLE uplink(
+    seq INTEGER PRIMARY KEY, route INTEGER NOT NULL, received INTEGER NOT NULL, time INTEGER NOT NULL,
+    source TEXT NOT NULL, kind TEXT NOT NULL, dev_eui TEXT NOT NULL, fcnt INTEGER, body BLOB NOT NULL) STRICT;
+CREATE INDEX uplink_route ON uplink(route, seq);
+CREATE TABLE route(
+    id INTEGER PRIMARY KEY, members TEXT NOT NULL UNIQUE, appended INTEGER NOT NULL DEFAULT 0,
+    last INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE connection(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, cursor INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0, expired INTEGER NOT NULL DEFAULT 0, parked INTEGER NOT NULL DEFAULT 0,
+    dropped INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE parked(
+    seq INTEGER NOT NULL, connection INTEGER NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (seq, connection)) STRICT, WITHOUT ROWID;
+PRAGMA application_id = 0x6D716272; PRAGMA user_version = 1;
+INSERT INTO connection VALUES (1, 'a', 1, 1, 0, 0, 0), (2, 'b', 1, 0, 0, 1, 0);
+INSERT INTO route VALUES (1, '[1]', 2, 3), (2, '[1,2]', 1, 1);
+INSERT INTO parked VALUES (1, 2, 7, 'why');
+INSERT INTO uplink VALUES (1, 2, 5, 6, 's', 'DevEUI_uplink', '0018B20000000B20', 1, CAST('{1}' AS BLOB)),
+    (2, 1, 5, 6, 's', 'DevEUI_uplink', '0018B20000000B20', 2, CAST('{2}' AS BLOB)),
+    (3, 1, 5, 6, 's', 'DevEUI_uplink', '0018B20000000B20', 3, CAST('{3}' AS BLOB));
+"""
+"""A journal as the first version wrote it, with a backlog."""
 
 
 def disk_error(name: str, text: str) -> sqlite3.OperationalError:
@@ -223,6 +250,95 @@ async def test_a_failure_while_tidying_heals_too(journal: SqliteJournal, disk: D
     await until(lambda: not journal.health().problem)
     await until(lambda: journal.health().size < 100_000)
     assert journal.counts()["a"] == Counts(routed=100, delivered=100)
+
+
+@pytest.mark.parametrize("error", IO_ERRORS, ids=str)
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_what_failed_and_is_sent_again_is_stored_once(
+    journal: SqliteJournal, disk: Disk, error: Exception, when: str
+) -> None:
+    """After the commit: SQLite finds the uplink again, and its fingerprint, and both are undone."""
+    await journal.append(marked([1], "a"))
+    getattr(disk, when)[WORK] = [error]
+    with pytest.raises(JournalFailed):
+        await journal.append(marked([1, 2, 3], "a"))
+    assert await journal.append(marked([1], "a")) == [0]
+    assert await journal.append(marked([3, 2, 1], "a")) == [2]
+    assert await journal.append(marked([1, 2, 3], "a")) == [0, 1, 2]
+    assert await drain(journal, "a") == [1, 3, 2]
+    assert journal.counts() == {"a": Counts(routed=3, delivered=3)}
+
+
+async def test_a_copy_in_the_transaction_that_fails_fails_with_its_original(journal: SqliteJournal, disk: Disk) -> None:
+    disk.before[WORK] = [IO_ERRORS[0]] * 100
+    answers = await asyncio.gather(*[journal.append(marked([7], "a")) for _ in range(5)], return_exceptions=True)
+    assert all(isinstance(answer, JournalFailed) for answer in answers)
+    disk.before.clear()
+    assert await journal.append(marked([7, 7], "a")) == [1]
+    assert await drain(journal, "a") == [7]
+
+
+async def test_fingerprints_are_found_again_after_the_file_was_opened_again(journal: SqliteJournal, disk: Disk) -> None:
+    for number in range(50):
+        await journal.append(marked([number, 100 + number], "a"))
+    disk.before[WORK] = [IO_ERRORS[1]]
+    with pytest.raises(JournalFailed):
+        await journal.append(marked([1000], "a"))
+    copies = marked([*range(50), *range(100, 150)], "a")
+    assert await journal.append(copies) == list(range(100))
+    assert journal.counts()["a"] == Counts(routed=100)
+
+
+async def test_a_copy_of_what_cannot_be_stored_is_no_duplicate(journal: SqliteJournal) -> None:
+    (good,) = marked([1], "a")
+    bad = replace(good, uplink=replace(good.uplink, source="\ud800"))
+    answers = await asyncio.gather(*[journal.append([one]) for one in (bad, good, good)], return_exceptions=True)
+    assert isinstance(answers[0], JournalFailed)
+    assert answers[1:] == [[], [0]]
+    assert await drain(journal, "a") == [1]
+
+
+async def test_a_journal_of_version_1_is_taken_over_with_all_that_is_in_it(tmp_path: Path) -> None:
+    options = {"max_size": MIB, "when_full": "block", "clock": FixedClock()}
+    db = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    db.executescript(VERSION_1)
+    db.close()
+    for _ in range(2):
+        journal = await SqliteJournal.open(tmp_path, **options)
+        assert journal.counts() == {"a": Counts(routed=3, delivered=1), "b": Counts(routed=1, parked=1)}
+        assert [(one.seq, one.uplink.body) for one in await journal.read("a", 0, 10)] == [(2, b"{2}"), (3, b"{3}")]
+        await journal.close()
+    journal = await SqliteJournal.open(tmp_path, **options)
+    assert await journal.append(marked([4, 4], "a")) == [1]
+    assert await drain(journal, "a") == [2, 3, 4]
+    await journal.close()
+    db = sqlite3.connect(tmp_path / "journal.db")
+    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert db.execute("SELECT seq, at, length(fingerprints) FROM seen").fetchall() == [(4, FixedClock().now(), 8)]
+    db.close()
+
+
+async def test_a_journal_of_version_1_on_a_disk_that_fails_stays_one(tmp_path: Path) -> None:
+    file = tmp_path / "journal.db"
+    db = sqlite3.connect(file, isolation_level=None)
+    db.executescript(VERSION_1)
+    db.close()
+
+    def connect(path: Path) -> sqlite3.Connection:
+        db = schema.connect(path)
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        return db
+
+    with pytest.raises(StartError, match="full"):
+        await SqliteJournal.open(tmp_path, max_size=MIB, when_full="block", clock=FixedClock(), connect=connect)
+    db = sqlite3.connect(file)
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'seen'").fetchone() == (0,)
+    db.close()
+    journal = await SqliteJournal.open(tmp_path, max_size=MIB, when_full="block", clock=FixedClock())
+    assert fcnts(await journal.read("a", 0, 10)) == [2, 3]
+    await journal.close()
 
 
 async def test_a_database_that_may_not_grow_refuses_and_recovers(journal: SqliteJournal, disk: Disk) -> None:

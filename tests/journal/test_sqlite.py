@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mqttbridge.journal import schema, sqlite
+from mqttbridge.journal import schema, seen, sqlite
 from mqttbridge.journal.sqlite import SqliteJournal
 from mqttbridge.model import Counts, Entry, Outcome, Queued, Settled
 from tests.journal.conformance import JournalConformance, OpenJournal
-from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, until, uplink
+from tests.journal.samples import FixedClock, delivered, drain, entries, fcnts, marked, until, uplink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,6 +110,71 @@ async def test_parked_uplinks_keep_their_body_and_their_reason(open_journal: Ope
         assert db.execute("SELECT seq, at, reason FROM parked").fetchall() == [
             (queued[4].seq, FixedClock().now(), "why")
         ]
+
+
+def fingerprints(directory: Path) -> list[int]:
+    """Give what the file remembers, the oldest first."""
+    with contextlib.closing(sqlite3.connect(directory / "journal.db")) as db:
+        rows = db.execute("SELECT fingerprints FROM seen ORDER BY seq").fetchall()
+    return [one - 2**62 for (blob,) in rows for one in sorted(seen.unpack(blob))]
+
+
+async def test_the_file_remembers_the_newest_fingerprints_alone_and_no_more_than_memory_does(
+    open_journal: OpenJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seen, "LIMIT", 100)
+    journal = await open_journal()
+    for number in range(0, 500, 5):
+        await journal.append(marked(range(number, number + 5), "a"))
+        parts = journal._writer._seen._parts
+        assert [one - 2**62 for part in parts for one in sorted(part.moments)] == fingerprints(tmp_path / "state")
+    for _ in range(2):
+        kept = fingerprints(tmp_path / "state")
+        assert kept == list(range(500 - len(kept), 500))
+        assert 80 <= len(kept) <= 100
+        assert await journal.append(marked(kept, "a")) == list(range(len(kept)))
+        await journal.close()
+        journal = await open_journal()
+    await journal.append(marked(range(1000, 1300), "a"))
+    assert set(fingerprints(tmp_path / "state")) < set(range(1000, 1300))
+    assert len(fingerprints(tmp_path / "state")) == 100
+    assert journal.counts()["a"] == Counts(routed=800)
+
+
+async def test_fingerprints_of_the_day_before_are_deleted(open_journal: OpenJournal, tmp_path: Path) -> None:
+    clock = FixedClock()
+    start = clock.now()
+    clock.now = lambda: start + passed
+    journal = await open_journal(clock=clock)
+    passed = 0
+    await journal.append(marked([1, 2], "a"))
+    passed = seen.LONGEST // 2
+    await journal.append(marked([3], "a"))
+    passed = seen.LONGEST + 1
+    await journal.append(marked([4], "a"))
+    assert fingerprints(tmp_path / "state") == [3, 4]
+    passed *= 3
+    await drain(journal, "a")
+    await until(lambda: fingerprints(tmp_path / "state") == [])
+
+
+async def test_fingerprints_give_their_share_back_when_nothing_else_is_left_to_make_room(
+    open_journal: OpenJournal, tmp_path: Path
+) -> None:
+    options = {"max_size": 2**20, "when_full": "drop-oldest"}
+    journal = await open_journal(**options)
+    for number in range(0, 20_000, 100):
+        await journal.append(marked(range(number, number + 100), "a"))
+    counts = journal.counts()["a"]
+    assert counts.dropped > 0
+    kept = fingerprints(tmp_path / "state")
+    assert len(kept) > 5000, "what makes room for uplinks are uplinks"
+    largest = entries([7], "a", size=2**20 - (schema.EMPTY_PAGES + 4) * schema.PAGE)
+    await journal.append(largest)
+    assert fingerprints(tmp_path / "state") == []
+    assert journal.health().size <= 2**20
+    assert journal.counts()["a"] == Counts(routed=20_001, dropped=20_000)
+    assert await journal.append(marked([19_999], "a")) == [], "it is forgotten, and so stored again"
 
 
 async def test_a_body_is_stored_once_for_many_connections(open_journal: OpenJournal) -> None:
