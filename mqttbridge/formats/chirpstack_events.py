@@ -112,9 +112,14 @@ def build(name: str, event: Event, device: DeviceInfo, *, dev_eui: str, time: st
 
 
 def tags_of(device: DeviceInfo) -> list[str]:
-    """Give ChirpStack's tags as ThingPark has them: `key` for a tag that is just there, else `key:value`; sorted."""
-    tags = device.tags or {}
-    return sorted(key if value.casefold() in FLAGS else f"{key}:{value}" for key, value in tags.items() if key or value)
+    """Give ChirpStack's tags as ThingPark has them, without repeats, in the order of their keys.
+
+    A tag that is just there is its key; any other is `key:value` and `value`, so that a flow may name either.
+    """
+    found: list[str] = []
+    for key, value in sorted((device.tags or {}).items()):
+        found += [key] if value.casefold() in FLAGS else [f"{key}:{value}", value]
+    return list(dict.fromkeys(filter(None, found)))
 
 
 # --- events
@@ -204,7 +209,9 @@ def _log(event: Event) -> Part:
     counter = context.get("queue_item_f_cnt_down")
     fcnt = None if counter is None else whole(counter, "context.queue_item_f_cnt_down", 0, MAX_32)
     cause = f"{code}: {description}" if description else code
-    fields = {"FCntDn": fcnt, "DownlinkRejectionCause": cause} | _correlation(context.get("queue_item_id"))
+    fields = {"FCntDn": fcnt, "DeliveryStatus": 0, "DownlinkRejectionCause": cause} | _correlation(
+        context.get("queue_item_id")
+    )
     return Part(kind=DocumentKind.DOWNLINK_REJECTED, fields=fields, more=more, fcnt=fcnt)
 
 

@@ -100,7 +100,7 @@ def test_an_up_becomes_an_uplink_with_every_field_that_has_a_counterpart() -> No
         "payload": {"level": 1.5, "note": "°C", "deep": {"a": [1, None]}},
         "CustomerID": TENANT,
         "CustomerData": {
-            "tags": ["Site:Lyon", "TemperatureService", "critical"],
+            "tags": ["Site:Lyon", "Lyon", "TemperatureService", "critical"],
             "doms": [{"n": "Meters", "g": "application"}, {"n": "Meter M1", "g": "deviceProfile"}],
             "name": "Pump 4",
         },
@@ -133,7 +133,7 @@ def test_an_up_gives_the_uplink_what_routing_and_the_journal_need() -> None:
         received=RECEIVED,
         fcnt=1174,
         body=b"",
-        tags=frozenset({"site:lyon", "temperatureservice", "critical"}),
+        tags=frozenset({"site:lyon", "lyon", "temperatureservice", "critical"}),
         way=APPLICATION,
     )
 
@@ -211,6 +211,7 @@ def test_a_log_of_a_lost_downlink_becomes_downlink_rejected(code: str | int) -> 
     assert made["CorrelationID"] == CID
     assert made["ChirpStack"]["context"]["item_size"] == "60"
     assert made["ChirpStack"]["level"] == "ERROR"
+    assert made["DeliveryStatus"] == 0
 
 
 def test_the_counter_of_a_lost_downlink_is_taken_from_the_context() -> None:
@@ -312,14 +313,15 @@ def test_the_tables_name_every_field_that_an_event_gives(name: str) -> None:
         ({}, []),
         ({"A": ""}, ["A"]),
         ({"A": "True"}, ["A"]),
-        ({"A": "false"}, ["A:false"]),
-        ({"b": "x", "A": "y:z"}, ["A:y:z", "b:x"]),
+        ({"A": "false"}, ["A:false", "false"]),
+        ({"b": "x", "A": "y:z"}, ["A:y:z", "y:z", "b:x", "x"]),
         ({"": ""}, []),
-        ({"": "x"}, [":x"]),
+        ({"": "x"}, [":x", "x"]),
+        ({"a": "x", "b": "x"}, ["a:x", "x", "b:x"]),
         ({"true": "true"}, ["true"]),
     ],
 )
-def test_tags_that_are_just_there_are_their_key_and_others_key_and_value(
+def test_a_tag_that_is_just_there_is_its_key_and_any_other_is_named_with_and_without_its_key(
     tags: dict[str, str], expected: list[str]
 ) -> None:
     document = device("up", tags=tags)
