@@ -192,16 +192,17 @@ class Dispatcher:
     # --- the window
 
     async def _refill(self) -> None:
-        """Read what the window has room for; all that comes if nothing of it can be sent."""
-        while self._more and self._has_room() and not self._ends:
+        """Read what the window has room for; what is asked for by a kick meanwhile is read at the next turn."""
+        full = True
+        while full and self._more and self._has_room() and not self._ends:
             self._more = False
             try:
                 page = await self._journal.pending(self._source, self._after, PAGE)
             except JournalError:
                 self._more = True
                 raise
-            if len(page) >= PAGE:
-                self._more = True
+            full = len(page) >= PAGE
+            self._more = self._more or full
             if page:
                 self._after = page[-1].seq
             if self._network is None:

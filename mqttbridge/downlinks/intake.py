@@ -150,8 +150,9 @@ class DownlinkIntake:
         """
         desk = self._desks[connection]
         done = 0
+        told: set[str] = set()
         while done < len(messages):
-            number = await self._admit(desk, len(messages) - done)
+            number = await self._admit(desk, len(messages) - done, told)
             part = messages[done : done + number]
             while True:
                 try:
@@ -166,9 +167,8 @@ class DownlinkIntake:
 
     # --- room and rate
 
-    async def _admit(self, desk: _Desk, wanted: int) -> int:
-        """Wait until some may be taken; gives how many."""
-        told: set[str] = set()
+    async def _admit(self, desk: _Desk, wanted: int, told: set[str]) -> int:
+        """Wait until some may be taken; gives how many. `told`: the reasons to wait that were told already."""
         while True:
             room = ROOM - self._journal.unfinished(desk.id)
             allowed = desk.bucket.available(self._clock.monotonic())
