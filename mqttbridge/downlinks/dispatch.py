@@ -134,9 +134,7 @@ class Dispatcher:
                     await self._begin_again()
                     pause = jitter(pause, self._random())
                     await self._sleep(pause)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_LIMIT):
-                    await self._finish()
+            await self._finish()
         finally:
             await self._cancel()
 
@@ -179,15 +177,21 @@ class Dispatcher:
             await self._wait(left)
 
     async def _finish(self) -> None:
-        """Take the answers that are still to come, and store them."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_LIMIT * 0.8)
-        self._take_answers()
-        while self._ends:
-            try:
-                await self._store()
-            except JournalError:
-                await asyncio.sleep(JOURNAL_RETRY)
+        """Take the answers that are still to come, and store them, if that takes no longer than 5 s."""
+        try:
+            async with asyncio.timeout(STOP_LIMIT):
+                if self._tasks:
+                    await asyncio.wait(self._tasks, timeout=STOP_LIMIT * 0.8)
+                self._take_answers()
+                while self._ends:
+                    try:
+                        await self._store()
+                    except JournalError:
+                        await asyncio.sleep(JOURNAL_RETRY)
+        except TimeoutError:
+            pass  # what is not stored is pending, and is sent again with the same key
+        except Exception:  # likewise, after a bug
+            log.exception("downlink.crashed", source=self._source)
 
     # --- the window
 

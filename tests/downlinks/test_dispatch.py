@@ -368,6 +368,23 @@ async def test_stopping_does_not_wait_for_ever_for_a_disk(world: World, monkeypa
     assert list(world.journal.queue) == [1]
 
 
+async def test_a_bug_while_stopping_does_not_end_the_daemon(world: World, lines: list[Any]) -> None:
+    async def broken(ends: Sequence[ConcludedDownlink]) -> None:
+        raise RuntimeError(len(ends))
+
+    world.network.gate.clear()
+    world.journal.put(pending(1, A))
+    async with world.running() as task:
+        await until(lambda: world.network.sent == [1])
+        world.journal.conclude = broken  # type: ignore[method-assign]
+        world.dispatcher.stop()
+        await asyncio.sleep(0.01)
+        world.network.gate.set()
+        await asyncio.wait_for(task, 5)
+    assert list(world.journal.queue) == [1]
+    assert len(named(lines, "downlink.crashed")) == 1
+
+
 async def test_cancelling_leaves_nothing_behind(world: World) -> None:
     world.network.gate.clear()
     world.journal.put(pending(1, A), pending(2, B))
