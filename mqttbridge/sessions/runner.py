@@ -63,7 +63,7 @@ class SessionStatus(msgspec.Struct, frozen=True):
 class BrokerSession:
     """The session of one connection. `run` it as a task, `stop` it once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the daemon wires
         self,
         connection: str,
         settings: Connection,

@@ -38,6 +38,8 @@ class Published(NamedTuple):
     retain: bool
     dup: bool
     mid: int
+    properties: bytes = b""
+    """MQTT 5: without their length."""
 
 
 def varint(value: int) -> bytes:
@@ -84,8 +86,8 @@ class Session:
     """What the broker remembers of a client id."""
 
     filters: dict[str, int] = field(default_factory=dict)
-    waiting: list[tuple[str, bytes, int]] = field(default_factory=list)
-    unanswered: dict[int, tuple[str, bytes, int]] = field(default_factory=dict)
+    waiting: list[tuple[str, bytes, int, bytes]] = field(default_factory=list)
+    unanswered: dict[int, tuple[str, bytes, int, bytes]] = field(default_factory=dict)
     last: int = 0
 
 
@@ -117,15 +119,26 @@ class Client:
         body = struct.pack("!H", mid) + (bytes([code]) if code and self.v5 else b"")
         self.send(packet(kind << 4 | (2 if kind == 6 else 0), body))
 
-    def publish(self, topic: str | bytes, payload: bytes, qos: int = 0, *, dup: bool = False, mid: int = 0) -> int:
+    def publish(
+        self,
+        topic: str | bytes,
+        payload: bytes,
+        qos: int = 0,
+        properties: bytes = b"",
+        *,
+        dup: bool = False,
+        mid: int = 0,
+    ) -> int:
         """Send a PUBLISH; gives its packet identifier."""
         head = text(topic)
         if qos:
             if not mid:
                 self.session.last = mid = self.session.last % 65535 + 1
-            self.session.unanswered[mid] = (topic if isinstance(topic, str) else "", payload, qos)
+            self.session.unanswered[mid] = (topic if isinstance(topic, str) else "", payload, qos, properties)
             head += struct.pack("!H", mid)
-        self.send(packet(0x30 | qos << 1 | (8 if dup else 0), head + (b"\x00" if self.v5 else b"") + payload))
+        if self.v5:
+            head += varint(len(properties)) + properties
+        self.send(packet(0x30 | qos << 1 | (8 if dup else 0), head + payload))
         return mid
 
     def disconnect(self, code: int, reason: str = "") -> None:
@@ -220,11 +233,11 @@ class Client:
             self._resume()
 
     def _resume(self) -> None:
-        for mid, (topic, payload, qos) in list(self.session.unanswered.items()):
-            self.publish(topic, payload, qos, dup=True, mid=mid)
+        for mid, (topic, payload, qos, properties) in list(self.session.unanswered.items()):
+            self.publish(topic, payload, qos, properties, dup=True, mid=mid)
         waiting, self.session.waiting = self.session.waiting, []
-        for topic, payload, qos in waiting:
-            self.publish(topic, payload, qos)
+        for topic, payload, qos, properties in waiting:
+            self.publish(topic, payload, qos, properties)
 
     def on_publish(self, item: Packet) -> None:
         qos = item.flags >> 1 & 3
@@ -236,9 +249,10 @@ class Client:
             self.unanswered.add(mid)
             if len(self.unanswered) > self.broker.script.receive_maximum:
                 self.broker.violations.append(f"{len(self.unanswered)} publishes without an answer")
-        at = self._skip_properties(item.body, at)
+        start, at = at, self._skip_properties(item.body, at)
+        properties = item.body[start + 1 + (at - start > 128) : at] if self.v5 else b""  # up to 16 KiB of them
         topic = item.body[2 : 2 + size].decode(errors="replace")
-        message = Published(topic, item.body[at:], qos, bool(item.flags & 1), bool(item.flags & 8), mid)
+        message = Published(topic, item.body[at:], qos, bool(item.flags & 1), bool(item.flags & 8), mid, properties)
         self.broker.published.append(message)
         code = self.broker.script.puback(message)
         if qos and code is not None:
@@ -354,9 +368,9 @@ class Fake:
             qos = min(message.qos, max(granted))
             client = online.get(id(session))
             if client is not None:
-                client.publish(message.topic, message.payload, qos)
+                client.publish(message.topic, message.payload, qos, message.properties)
             elif qos:
-                session.waiting.append((message.topic, message.payload, qos))
+                session.waiting.append((message.topic, message.payload, qos, message.properties))
 
     async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._server = await asyncio.start_server(self._accept, self.host, port, ssl=tls)

@@ -152,6 +152,33 @@ class LinkConformance:
         await second.close()
         await sender.close()
 
+    async def test_what_comes_again_says_so_and_keeps_its_correlation_data(
+        self, open_link: OpenLink, broker: Broker
+    ) -> None:
+        link, listener = await self.enter(open_link, broker, client_id="keeper", clean=False)
+        await link.subscribe(["p/#"], 1)
+        sender, sent = await self.enter(open_link, broker, client_id="sender")
+        sender.publish([Publish(1, "p/a", b"1", b"\x00corr\xff"), Publish(2, "p/a", b"2")])
+        await sent.until_acked(2)
+        await listener.until_received(2)
+        expected = [b"\x00corr\xff" if self.version == "5" else b"", b""]
+        assert [message.correlation for message in listener.messages] == expected
+        assert not any(message.dup for message in listener.messages)
+        await link.close()
+
+        again = Listener()
+        second = open_link(options(broker, v5=self.version == "5", client_id="keeper", clean=False), again)
+        await second.connect()
+        await second.login()
+        await again.until_received(2)
+        assert all(message.dup for message in again.messages)
+        assert {message.payload: message.correlation for message in again.messages} == dict(
+            zip([b"1", b"2"], expected, strict=True)
+        )
+        second.acknowledge(again.messages)
+        await second.close()
+        await sender.close()
+
     async def test_a_clean_link_starts_without_a_session(self, open_link: OpenLink, broker: Broker) -> None:
         first, _ = await self.enter(open_link, broker)
         await first.subscribe(["c/#"], 1)

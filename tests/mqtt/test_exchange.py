@@ -88,6 +88,12 @@ def test_only_what_needs_it_is_acknowledged() -> None:
     assert sent(subject) == [(0x40, b"\x00\x03")]
 
 
+def test_what_is_not_to_be_retained_is_not_on_a_link_that_retains() -> None:
+    subject = Exchange(qos=1, retain=True, v5=True)
+    subject.publish([Publish(1, "a", b""), Publish(2, "a", b"", b"c", retain=False)])
+    assert [first for first, _ in sent(subject)] == [0x33, 0x32]
+
+
 def test_qos_0_is_done_when_it_is_written() -> None:
     subject = exchange(0)
     subject.publish([Publish(1, "a", b""), Publish(2, "a", b"")])

@@ -138,8 +138,18 @@ class Bench:
         self.throttle = Throttle(clock)
         self.running: list[Running] = []
 
-    def start(self, port: int, connection: str = "acme", **configuration: object) -> Running:
-        """Run a session; `configuration` in the names of the struct. Chance always gives the shortest delay."""
+    def start(
+        self,
+        port: int,
+        connection: str = "acme",
+        *,
+        wiring: Mapping[str, object] | None = None,
+        **configuration: object,
+    ) -> Running:
+        """Run a session; `configuration` in the names of the struct. Chance always gives the shortest delay.
+
+        `wiring`: inbox, downlinks, metrics.
+        """
         given = {"host_name": f"127.0.0.1:{port}", "protocol": "TCP", **configuration}
         session = BrokerSession(
             connection,
@@ -149,6 +159,7 @@ class Bench:
             clock=self.clock,
             random=lambda: 0.0,
             throttle=self.throttle,
+            **(wiring or {}),
         )
         self.running.append(Running(session, self.journal))
         return self.running[-1]
