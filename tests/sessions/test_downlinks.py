@@ -237,3 +237,24 @@ async def test_mosquitto_keeps_downlinks_while_we_are_away(tmp_path: Path, plain
         await publish(broker, TOPIC, b"3", qos=1)
         await until(lambda: third.taken, "it comes")
         assert third.payloads == [b"3"], "what was acknowledged does not come again"
+
+
+async def test_cancelled_at_any_step_it_leaves_nothing(fake: Fake, it: Bench) -> None:
+    tasks = asyncio.all_tasks()
+    for steps in range(40):
+        inbox = MemoryInbox()
+        if steps % 2:
+            inbox.ready.clear()
+        run = begin(it, fake.port, inbox)
+        if steps % 4 > 1:
+            await until(lambda run=run: run.status().state is State.OPENED, "it is open")
+            fake.client.publish(TOPIC, b"1", 1)
+            if steps % 8 > 3:
+                await asyncio.sleep(0.002)
+                fake.client.hang_up()
+        for _ in range(steps // 2):
+            await asyncio.sleep(0)
+        run.task.cancel()
+        await asyncio.wait([run.task])
+        assert run.session._link is None
+    await until(lambda: asyncio.all_tasks() <= tasks | set(fake._tasks), "no task is left")

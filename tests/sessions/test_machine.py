@@ -265,3 +265,11 @@ def test_closed_after_calm_can_be_stopped() -> None:
     life.play(Failed(0.0, 0.5, "why", refused=True))
     assert life.play(Failed(100 * 3600.0, 0.5, "why", refused=True)) == Wait(None)
     assert isinstance(life.play(StopRequested(100 * 3600.0)), End)
+
+
+def test_links_that_the_session_ends_itself_accuse_no_second_client() -> None:
+    life = opened()
+    for now in range(1, 10):
+        life.play(Lost(float(now), 0.1, "to have downlinks sent again", by_us=True))
+        life.open(float(now))
+    assert "connection.client_id_conflict" not in life.fields

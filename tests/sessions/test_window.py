@@ -119,3 +119,37 @@ def test_never_more_than_its_size_is_repeated_after_a_crash(size: int, moves: li
             flying.clear()
         assert window.unanswered == len(flying)
         assert len(at_broker) <= size
+
+
+def test_places_that_are_lent_are_none_of_the_uplinks() -> None:
+    window = Window(8)
+    assert window.lend(5, waiting=False) == 2, "a quarter at most"
+    assert window.room == 6
+    for seq in range(6):
+        window.send(seq)
+    assert (window.room, window.lend(1, waiting=False)) == (0, 0)
+    window.give_back(2)
+    assert window.room == 2
+    window.interrupt(0)
+    assert window.room == 8
+
+
+def test_with_one_place_uplinks_and_others_take_turns() -> None:
+    window = Window(1)
+    turns = ""
+    for seq in range(1, 5):
+        if places := window.lend(3, waiting=True):
+            turns += "o"
+            window.give_back(places)
+        assert window.lend(3, waiting=True) == 0, "now it is the turn of an uplink"
+        assert window.room == 1
+        window.send(seq)
+        window.their_turn = True
+        turns += "u"
+        end = Settled(seq, Outcome.DELIVERED)
+        window.answer(end)
+        window.settled([end])
+        assert window.room == 0, "the place is kept free"
+    assert turns == "ouououou"
+    window.want_none()
+    assert window.room == 1
