@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,14 +14,15 @@ from mqttbridge.model import DownlinkOutcome
 from mqttbridge.mqtt import backoff
 from mqttbridge.sessions import downlinks
 from mqttbridge.sessions.machine import State
+from mqttbridge.settings.secret import Secret
 from tests.brokers.fake import Fake, fake_broker
+from tests.brokers.mosquitto import find
 from tests.brokers.recorder import publish
 from tests.sessions.bench import Bench, bench, until
 from tests.sessions.taking import Counted, MemoryInbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.brokers.mosquitto import Mosquitto
     from tests.sessions.bench import Running
@@ -258,3 +260,24 @@ async def test_cancelled_at_any_step_it_leaves_nothing(fake: Fake, it: Bench) ->
         await asyncio.wait([run.task])
         assert run.session._link is None
     await until(lambda: asyncio.all_tasks() <= tasks | set(fake._tasks), "no task is left")
+
+
+async def test_mosquitto_refuses_a_subscription_by_its_access_control(
+    tmp_path: Path, start_mosquitto: Callable[..., Awaitable[Mosquitto]]
+) -> None:
+    plugin = Path("/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so")
+    if not await asyncio.to_thread(plugin.exists):
+        pytest.skip("this mosquitto has no dynamic security, and its ACL file lets everybody subscribe")
+    rules = tmp_path / "rules.json"
+    command = [find("mosquitto_ctrl"), "dynsec", "init", str(rules), "acme", "s3cret"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    assert await process.wait() == 0
+    text = await asyncio.to_thread(rules.read_text)
+    await asyncio.to_thread(rules.write_text, text.replace('"#"', '"other/#"'))  # else it may subscribe to everything
+    broker = await start_mosquitto(config=[f"plugin {plugin}", f"plugin_opt_config_file {rules}"])
+    async with bench(tmp_path / "state") as it:
+        login = {"username": "acme", "password": Secret("s3cret")}
+        run = begin(it, broker.port, MemoryInbox(), mqtt_version="5", **login)
+        await until(lambda: run.status().downlinks, f"refused; {run.status()}", 5.0)
+        assert "not authorised (0x87)" in run.status().downlinks
+        assert run.status().state is State.OPENED
