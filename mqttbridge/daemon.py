@@ -38,7 +38,7 @@ from mqttbridge.settings.advice import advice
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from anyio.abc import TaskStatus
 
@@ -150,7 +150,7 @@ class Daemon:
                     dispatcher.stop()
             heartbeat.cancel_scope.cancel()
 
-    def _heartbeats(self) -> Iterator[Callable[[], Awaitable[None]]]:
+    def _heartbeats(self) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
         """Give what goes on beside all else, until the end."""
         if self._journal is None:
             return

@@ -10,7 +10,7 @@ import msgspec
 
 from mqttbridge.downlinks.dispatch import Dispatcher
 from mqttbridge.downlinks.intake import DownlinkIntake
-from mqttbridge.downlinks.networks import make_network
+from mqttbridge.downlinks.networks import make_network, way_back
 from mqttbridge.routing import Router
 from mqttbridge.sessions.gate import ConnectGate
 from mqttbridge.sessions.runner import BrokerSession
@@ -77,6 +77,7 @@ def build(settings: Settings, tools: Tools, *, orphans: Iterable[str]) -> tuple[
             tools.downlinks,
             settings.connections,
             random=random.random,
+            why=_why_not(name, settings),
             **tools.shared,
         )
         for name in {*settings.sources, *orphans}
@@ -103,6 +104,12 @@ def build(settings: Settings, tools: Tools, *, orphans: Iterable[str]) -> tuple[
             http[name] = source
     parts = Parts(_sessions(settings, tools, inbox), mqtt, dispatchers, networks)
     return parts, HttpIntake(http, intake)
+
+
+def _why_not(source: str, settings: Settings) -> str:
+    """Say why the downlinks of a source without a network go nowhere."""
+    known = settings.sources.get(source)
+    return f"source {source} is not configured any more" if known is None else f"source {source}: {way_back(known)}"
 
 
 def _sessions(settings: Settings, tools: Tools, inbox: DownlinkIntake) -> dict[str, BrokerSession]:

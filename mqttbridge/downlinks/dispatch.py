@@ -101,7 +101,7 @@ class Dispatcher:
         """Whether there may be more behind it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: list[tuple[PendingDownlink, Answer]] = []
-        self._ends: dict[int, tuple[Ended, ReceiptBody | None]] = {}
+        self._ends: dict[int, tuple[Ended, ReceiptBody | None, str]] = {}
         """By seq: ends that are not on disk."""
         self._crashed = ""
         self._wake = asyncio.Event()
@@ -309,7 +309,7 @@ class Dispatcher:
             ended = self._ended(end)
             connection = self._connections.get(ended.connection)
             wanted = connection is not None and connection.configuration.downlink_receipt_topic_pattern is not None
-            self._ends[end.pending.seq] = (ended, receipt(ended) if wanted else None)
+            self._ends[end.pending.seq] = (ended, receipt(ended) if wanted else None, end.reference)
 
     def _ended(self, end: End) -> Ended:
         pending = end.pending
@@ -331,7 +331,7 @@ class Dispatcher:
         """Put the ends on disk, then tell of them. Raises `JournalError`: those that are left are tried again."""
         while self._ends:
             batch = list(self._ends.items())[:PAGE]
-            await self._journal.conclude([ConcludedDownlink(seq, body) for seq, (_, body) in batch])
-            for seq, (ended, _) in batch:
+            await self._journal.conclude([ConcludedDownlink(seq, body, name) for seq, (_, body, name) in batch])
+            for seq, (ended, _, _) in batch:
                 del self._ends[seq]
                 tell_ended(ended, self._metrics)

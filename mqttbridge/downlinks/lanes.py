@@ -50,6 +50,8 @@ class End(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     field: str = ""
     attempts: int = 0
+    reference: str = ""
+    """The network server's name for it, if it has one of its own."""
 
 
 class Retry(msgspec.Struct, frozen=True, gc=False):
@@ -311,4 +313,4 @@ def final_end(pending: PendingDownlink, answer: Taken | Refused, attempts: int) 
     """Give the end that a final answer is."""
     if isinstance(answer, Refused):
         return End(pending, DownlinkOutcome.REJECTED, answer.reason, answer.field, attempts)
-    return End(pending, DownlinkOutcome.QUEUED, attempts=attempts)
+    return End(pending, DownlinkOutcome.QUEUED, attempts=attempts, reference=answer.reference)

@@ -19,7 +19,9 @@ __all__ = ["Answer", "Later", "Network", "Refused", "Taken"]
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """The network server has it."""
+    """The network server has it. `reference`: its own name for it, by which its reports go instead of ours."""
+
+    reference: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True):

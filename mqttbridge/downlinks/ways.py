@@ -170,7 +170,9 @@ class ChirpStackApi:
                 return Taken()
             if any(words in text for words in CODEC_FAILED):
                 return Refused(f"{self.name}'s codec cannot encode the payload: {said}", f"{ROOT}.payload")
-        if OK <= status < NOT_OK or status == CONFLICT:
+        if OK <= status < NOT_OK:
+            return Taken(chirpstack.enqueued(text.encode()))
+        if status == CONFLICT:
             return Taken()
         return _no(self.name, status, said, {UNAUTHORIZED: "check apiKey", FORBIDDEN: "check apiKey"})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from mqttbridge.formats import thingpark
+from mqttbridge.formats import chirpstack, thingpark, tts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,5 +29,9 @@ class Format(Protocol):
         """
         ...
 
+    def is_ours(self, hint: str) -> bool:
+        """Whether a topic is one on which we send downlinks ourselves: what comes back on it is no uplink."""
+        ...
 
-FORMATS: Mapping[str, Format] = MappingProxyType({"thingpark": thingpark})
+
+FORMATS: Mapping[str, Format] = MappingProxyType({"thingpark": thingpark, "chirpstack": chirpstack, "tts": tts})

@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from mqttbridge.errors import DocumentError
-from mqttbridge.formats.chirpstack_events import EVENTS, MARKS, build, tags_of
+from mqttbridge.formats.chirpstack_events import EVENTS, MARKS, build, downlink_of, tags_of
 from mqttbridge.formats.chirpstack_shapes import MAX_DEPTH, decode
 from mqttbridge.formats.fingerprint import of_text, of_uplink
 from mqttbridge.formats.words import shown
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mqttbridge.formats.chirpstack_shapes import DeviceInfo, Event
     from mqttbridge.model import Downlink
 
-__all__ = ["MAX_DEPTH", "command", "command_topic", "parse", "queue_item", "refusal"]
+__all__ = ["MAX_DEPTH", "command", "command_topic", "enqueued", "is_ours", "parse", "queue_item", "refusal"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -43,6 +43,7 @@ EVENT_LEVEL = "event"
 TAG = re.compile(r"<[^<>]*>")
 MAX_REFUSAL = 4096
 MAX_REASON = 200
+MAX_ID = 64
 
 
 class Refusal(msgspec.Struct, gc=False):
@@ -52,7 +53,14 @@ class Refusal(msgspec.Struct, gc=False):
     error: str = ""
 
 
+class Enqueued(msgspec.Struct, gc=False):
+    """What ChirpStack's REST API answers to what it takes."""
+
+    id: str = ""
+
+
 encode = msgspec.json.Encoder().encode
+decode_enqueued = msgspec.json.Decoder(Enqueued).decode
 decode_refusal = msgspec.json.Decoder(Refusal).decode
 
 
@@ -88,7 +96,13 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
         tags=frozenset(map(str.casefold, tags)),
         fingerprint=_fingerprint(name, event, dev_eui, built, body),
         way=_way(device),
+        correlation_id=downlink_of(event),
     )
+
+
+def is_ours(hint: str) -> bool:
+    """Whether a topic is that of a command: ours comes back where a source subscribes to everything."""
+    return "/command/" in hint
 
 
 def _named(hint: str) -> str:
@@ -205,6 +219,14 @@ def refusal(body: bytes) -> str:
     if not text:
         return "it gives no reason"
     return ascii(text if len(text) <= MAX_REASON else text[:MAX_REASON] + "...")[1:-1]
+
+
+def enqueued(body: bytes) -> str:
+    """Give the id that ChirpStack's REST API gave a queue item of ours: some versions make their own. Else nothing."""
+    try:
+        return decode_enqueued(body).id[:MAX_ID]
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return ""
 
 
 def _item(downlink: Downlink, correlation_id: str, key: str) -> dict[str, Any]:

@@ -357,6 +357,12 @@ def _session(event: Event) -> Fields:
     }
 
 
+def downlink_of(event: Event) -> str:
+    """Give by what name we know the downlink that an event tells of: its CorrelationID, else its queue item's id."""
+    queue_item = event.queue_item_id or (event.context or {}).get("queue_item_id") or ""
+    return str(_correlation(queue_item).get("CorrelationID", queue_item))
+
+
 def _correlation(queue_item: str | None) -> Fields:
     """Give the correlation id that we put into the id of this queue item, if it is ours."""
     ours = UUID_8(queue_item) if queue_item else None

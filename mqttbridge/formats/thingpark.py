@@ -21,7 +21,7 @@ from mqttbridge.formats.outline import deeper_than
 from mqttbridge.formats.words import not_json, shown
 from mqttbridge.model import DocumentKind, Uplink
 
-__all__ = ["MAX_DEPTH", "parse"]
+__all__ = ["MAX_DEPTH", "is_ours", "parse"]
 
 MAX_DEPTH = 64
 """How deep a document may nest, so that whoever decodes it later can."""
@@ -64,6 +64,7 @@ class Content(Struct, gc=False):
     join: Raw = field(name="rawJoinRequest", default=ABSENT)
     customer_data: Raw = field(name="CustomerData", default=ABSENT)
     model_cfg: Raw = field(name="ModelCfg", default=ABSENT)
+    correlation: Raw = field(name="CorrelationID", default=ABSENT)
 
 
 class CustomerData(Struct, gc=False):
@@ -106,6 +107,7 @@ def parse(
         body=body,
         tags=_tags(content),
         fingerprint=_fingerprint(content, kind, dev_eui, fcnt, body),
+        correlation_id=_correlation(content.correlation) if content.correlation else "",
     )
 
 
@@ -185,6 +187,17 @@ def _fingerprint(content: Content, kind: DocumentKind, dev_eui: str, fcnt: int |
             payload = bytes(content.join).strip(b'"')
         return of_uplink(dev_eui, fcnt, payload.decode())
     return of_text(kind.encode() + body) if content.time else 0
+
+
+def _correlation(raw: Raw) -> str:
+    """Give the CorrelationID of a report; what is none is passed by."""
+    value = decode_leniently(raw)
+    return value if isinstance(value, str) else ""
+
+
+def is_ours(hint: str) -> bool:  # noqa: ARG001  of the seam: nothing is sent to an LRC by MQTT
+    """Tell whether a topic is that of a command of ours: never."""
+    return False
 
 
 def _digits(text: str) -> int:

@@ -21,7 +21,7 @@ from mqttbridge.formats.tts_messages import BOM, EPOCH, WHITESPACE, ApplicationI
 from mqttbridge.formats.words import shown
 from mqttbridge.model import Uplink
 
-__all__ = ["parse", "path", "push", "refusal", "topic"]
+__all__ = ["is_ours", "parse", "path", "push", "refusal", "topic"]
 
 DEV_EUI = re.compile(r"[0-9A-Fa-f]{16}").fullmatch
 NAMED_BY_EUI = re.compile(r"eui-([0-9a-f]{16})").fullmatch
@@ -63,7 +63,13 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
         tags=frozenset(map(str.casefold, made.tags)),
         fingerprint=made.fingerprint or (fingerprint.of_text(b"tts " + body) if made.time is not None else 0),
         way=_way(message),
+        correlation_id=made.content.get("CorrelationID", ""),
     )
+
+
+def is_ours(hint: str) -> bool:
+    """Whether a topic is that of a push or replace: ours comes back where a source subscribes to everything."""
+    return hint.endswith(("/down/push", "/down/replace"))
 
 
 def _complete(message: Message, hint: str) -> None:

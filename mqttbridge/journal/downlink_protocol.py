@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from mqttbridge.model import Device, Downlink
 
-__all__ = ["AcceptedDownlink", "ConcludedDownlink", "DownlinkJournal", "PendingDownlink", "Receipt", "ReceiptBody"]
+__all__ = [
+    "AcceptedDownlink",
+    "ConcludedDownlink",
+    "DownlinkJournal",
+    "PendingDownlink",
+    "Receipt",
+    "ReceiptBody",
+    "Sender",
+]
 
 
 class ReceiptBody(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +85,15 @@ class ConcludedDownlink(msgspec.Struct, frozen=True, gc=False):
 
     seq: int
     receipt: ReceiptBody | None = None
+    reference: str = ""
+    """What the network server calls it, where it does not go by the correlation id."""
+
+
+class Sender(msgspec.Struct, frozen=True, gc=False):
+    """Whose downlink it was, and by which correlation id its sender knows it."""
+
+    connection: str
+    correlation_id: str
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -121,8 +138,11 @@ class DownlinkJournal(Protocol):
         """Record that these receipts need not be published any more. Raises `JournalFailed`."""
         ...
 
-    async def sender(self, dev_eui: str, correlation_id: str) -> str | None:
-        """Give the connection that the newest downlink with this correlation id to this device came from."""
+    async def sender(self, dev_eui: str, name: str) -> Sender | None:
+        """Give whose the newest downlink to this device was that goes by this name. Raises `JournalFailed`.
+
+        `name`: its correlation id (or key), in any case, or the network server's reference.
+        """
         ...
 
     def unfinished(self, connection: str) -> int:
@@ -134,7 +154,7 @@ class DownlinkJournal(Protocol):
         ...
 
     def watch(self, connection: str, callback: Callable[[], None]) -> None:
-        """Have `callback` called, in the loop, whenever `unfinished` of a connection changed. One a connection."""
+        """Have `callback` called, in the loop, whenever `unfinished` or `waiting` of a connection changed. One each."""
         ...
 
     def learn(self, devices: Iterable[Device]) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from mqttbridge.errors import StartError
-from mqttbridge.journal.downlink_protocol import PendingDownlink, Receipt, ReceiptBody
+from mqttbridge.journal.downlink_protocol import PendingDownlink, Receipt, ReceiptBody, Sender
 from mqttbridge.journal.schema import prepare
 from mqttbridge.model import Device, Downlink
 
@@ -57,12 +57,14 @@ PENDING, WAITS, DONE = 0, 1, 2
 TABLES = """
 CREATE TABLE downlink(
     seq INTEGER PRIMARY KEY AUTOINCREMENT, connection TEXT NOT NULL, key TEXT NOT NULL, mid INTEGER NOT NULL,
-    digest TEXT NOT NULL, received INTEGER NOT NULL, source TEXT NOT NULL, dev_eui TEXT, correlation_id TEXT,
-    state INTEGER NOT NULL, ended INTEGER, content TEXT, receipt TEXT) STRICT;
+    digest TEXT NOT NULL, received INTEGER NOT NULL, source TEXT NOT NULL, dev_eui TEXT,
+    correlation_id TEXT COLLATE NOCASE, reference TEXT, state INTEGER NOT NULL, ended INTEGER, content TEXT,
+    receipt TEXT) STRICT;
 CREATE INDEX downlink_pending ON downlink(source, seq) WHERE state = 0;
 CREATE INDEX downlink_receipt ON downlink(connection, seq) WHERE state = 1;
 CREATE INDEX downlink_message ON downlink(connection, mid, digest);
 CREATE INDEX downlink_sender ON downlink(dev_eui, correlation_id) WHERE dev_eui IS NOT NULL;
+CREATE INDEX downlink_reference ON downlink(dev_eui, reference) WHERE reference IS NOT NULL;
 CREATE INDEX downlink_ended ON downlink(ended) WHERE ended IS NOT NULL;
 CREATE TABLE device(id INTEGER PRIMARY KEY AUTOINCREMENT, dev_eui TEXT NOT NULL UNIQUE, content TEXT NOT NULL) STRICT;
 """
@@ -78,7 +80,8 @@ SELECT connection, count(*), count(value ->> 1) FROM json_each(?) CROSS JOIN dow
 WHERE state = 0 GROUP BY connection
 """
 CONCLUDE = """
-UPDATE downlink SET state = iif(value ->> 1 IS NULL, 2, 1), ended = ?, content = NULL, receipt = value ->> 1
+UPDATE downlink SET state = iif(value ->> 1 IS NULL, 2, 1), ended = ?, content = NULL, receipt = value ->> 1,
+       reference = value ->> 2
 FROM json_each(?) WHERE downlink.seq = value ->> 0 AND state = 0
 """
 COUNT_RECEIPTED = """
@@ -99,7 +102,15 @@ SELECT json_group_array(json_array(seq, receipt)) FROM (
 FORMER_KEY = """
 SELECT key FROM downlink WHERE connection = ? AND mid = ? AND digest = ? AND received > ? ORDER BY seq DESC LIMIT 1
 """
-SENDER = "SELECT connection FROM downlink WHERE dev_eui = ? AND correlation_id = ? ORDER BY seq DESC LIMIT 1"
+SENDER = """
+SELECT connection, correlation_id FROM (
+    SELECT * FROM (SELECT seq, connection, correlation_id FROM downlink
+                   WHERE dev_eui = ?1 AND correlation_id = ?2 ORDER BY seq DESC LIMIT 1)
+    UNION ALL
+    SELECT * FROM (SELECT seq, connection, correlation_id FROM downlink
+                   WHERE dev_eui = ?1 AND reference = ?2 AND reference IS NOT NULL ORDER BY seq DESC LIMIT 1))
+ORDER BY seq DESC LIMIT 1
+"""
 OLD = """
 SELECT json_group_array(json_array(seq, connection, state)) FROM (
     SELECT seq, connection, state FROM downlink WHERE ended < ? ORDER BY ended LIMIT ?)
@@ -217,7 +228,7 @@ class DownlinkStore:
             state = PENDING
             if one.downlink is not None:
                 content = _text(Content(one.downlink, one.way, one.correlation))
-                dev_eui, correlation_id = one.downlink.dev_eui, (one.downlink.correlation_id or one.key).lower()
+                dev_eui, correlation_id = one.downlink.dev_eui, one.downlink.correlation_id or one.key
             else:
                 state = DONE if one.receipt is None else WAITS
             ended = None if state == PENDING else now
@@ -231,10 +242,11 @@ class DownlinkStore:
 
     def conclude(self, ends: Sequence[ConcludedDownlink], now: int) -> None:
         """End these, if they still are pending."""
-        first: dict[int, str | None] = {}
+        first: dict[int, tuple[int, str | None, str | None]] = {}
         for one in ends:
-            first.setdefault(one.seq, None if one.receipt is None else _text(one.receipt))
-        rows = _text(list(first.items()))
+            receipt = None if one.receipt is None else _text(one.receipt)
+            first.setdefault(one.seq, (one.seq, receipt, one.reference or None))
+        rows = _text(list(first.values()))
         for name, count, receipts in self._db.execute(COUNT_ENDS, (rows,)).fetchall():
             self._count(name, -count, receipts)
             self._done += count - receipts
@@ -302,10 +314,10 @@ class DownlinkStore:
         row = self._db.execute(FORMER_KEY, (connection, mid, digest.hex(), now - RECENT_MS)).fetchone()
         return row[0] if row else None
 
-    def sender(self, dev_eui: str, correlation_id: str) -> str | None:
-        """Give where the newest such downlink came from; the case of the hex digits means nothing."""
-        row = self._db.execute(SENDER, (dev_eui, correlation_id.lower())).fetchone()
-        return row[0] if row else None
+    def sender(self, dev_eui: str, name: str) -> Sender | None:
+        """Give whose the newest such downlink was; the case of hex digits means nothing."""
+        row = self._db.execute(SENDER, (dev_eui, name)).fetchone()
+        return Sender(*row) if row else None
 
     def device(self, dev_eui: str) -> Device | None:
         """Give what was stored of a device."""

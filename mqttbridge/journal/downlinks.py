@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         DownlinkJournal,
         PendingDownlink,
         Receipt,
+        Sender,
     )
     from mqttbridge.journal.downlink_store import DownlinkStore, Numbers
     from mqttbridge.journal.schema import Connect
@@ -117,12 +118,9 @@ class SqliteDownlinks:
         if gone := list(seqs):
             await self._ask(lambda store: store.receipted(gone))
 
-    async def sender(self, dev_eui: str, correlation_id: str) -> str | None:
-        """Give the connection that the newest such downlink to this device came from. Raises `JournalFailed`.
-
-        `correlation_id` is that of the sender, or else the key; the case of its digits means nothing.
-        """
-        found: str | None = await self._ask(lambda store: store.sender(dev_eui, correlation_id), what="sender")
+    async def sender(self, dev_eui: str, name: str) -> Sender | None:
+        """Give whose the newest downlink to this device was that goes by this name. Raises `JournalFailed`."""
+        found: Sender | None = await self._ask(lambda store: store.sender(dev_eui, name), what="sender")
         return found
 
     def unfinished(self, connection: str) -> int:

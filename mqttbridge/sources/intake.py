@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mqttbridge.errors import JournalError
+from mqttbridge.formats.report import correlated
 from mqttbridge.model import Device, DocumentKind, Entry
 from mqttbridge.observe.log import get_logger
 
@@ -84,7 +85,7 @@ class Intake:
         for uplink in uplinks:
             connections = route(uplink)
             if uplink.correlation_id:
-                connections = await self._with_sender(uplink, connections)
+                uplink, connections = await self._with_sender(uplink, connections)  # noqa: PLW2901 (told better)
             if connections:
                 entries.append(Entry(uplink, connections, window))
             else:
@@ -107,14 +108,17 @@ class Intake:
             for uplink in unrouted:
                 self._tell_unrouted(uplink)
 
-    async def _with_sender(self, uplink: Uplink, connections: Connections) -> Connections:
-        """Have a report about a downlink go to the connection that sent it, too."""
+    async def _with_sender(self, uplink: Uplink, connections: Connections) -> tuple[Uplink, Connections]:
+        """Have a report about a downlink go to the connection that sent it, too, by the name that this one knows."""
         try:
             sender = await self._devices.sender(uplink.dev_eui, uplink.correlation_id)
         except JournalError:
             # It says so itself. A report without its sender is better than none.
-            return connections
-        return connections if sender is None else self._router.with_sender(connections, sender)
+            return uplink, connections
+        if sender is None:
+            return uplink, connections
+        known = self._router.with_sender(connections, sender.connection)
+        return correlated(uplink, sender.correlation_id), known
 
     def _tell_unrouted(self, uplink: Uplink) -> None:
         self._throttle.tell(

@@ -81,6 +81,7 @@ class MqttIntake:
         self._clock = clock
         self._random = random
         self._parse = FORMATS[settings.format].parse
+        self._is_ours = FORMATS[settings.format].is_ours
         client_id = settings.client_id_for(source)
         self._options = link_options(settings, client_id=client_id, clean=False, qos=1, retain=False)
         self._link: Link | None = None
@@ -267,6 +268,8 @@ class MqttIntake:
         received, largest = self._intake.now(), self._intake.largest
         uplinks: list[Uplink] = []
         for message in batch:
+            if self._is_ours(message.topic):
+                continue
             if len(message.payload) > largest:
                 size = len(message.payload)
                 text = f"has {size} bytes; {largest} are the most that is taken"

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mqttbridge.errors import JournalFailed
-from mqttbridge.journal.downlink_protocol import PendingDownlink, Receipt
+from mqttbridge.journal.downlink_protocol import PendingDownlink, Receipt, Sender
 from mqttbridge.model import Downlink
 from mqttbridge.settings.schema import Configuration, Connection
 
@@ -127,7 +127,7 @@ class MemoryDownlinks:
         for seq in seqs:
             self.waiting_receipts.pop(seq, None)
 
-    async def sender(self, dev_eui: str, correlation_id: str) -> str | None:
+    async def sender(self, dev_eui: str, name: str) -> Sender | None:
         raise NotImplementedError
 
     def unfinished(self, connection: str) -> int:

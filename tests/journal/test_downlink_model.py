@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mqttbridge.errors import JournalFailed
-from mqttbridge.journal.downlink_protocol import AcceptedDownlink, ConcludedDownlink, Receipt, ReceiptBody
+from mqttbridge.journal.downlink_protocol import AcceptedDownlink, ConcludedDownlink, Receipt, ReceiptBody, Sender
 from mqttbridge.journal.downlinks import SqliteDownlinks
 from mqttbridge.model import Device, Downlink
 from tests.journal.downlink_samples import Clock, Disk, disk_error, downlink, eui, rejected
@@ -200,7 +200,8 @@ class DownlinksMachine(RuleBasedStateMachine):
                 content = row.given.downlink
                 senders[content.dev_eui, content.correlation_id or row.given.key] = row.given.connection
         for wanted in [(eui(device), f"{mid:016X}"), *list(senders)[-3:]]:
-            assert self.runner.run(self.journal.sender(*wanted)) == senders.get(wanted)
+            known = Sender(senders[wanted], wanted[1]) if wanted in senders else None
+            assert self.runner.run(self.journal.sender(*wanted)) == known
 
     @rule(heard=devices)
     def learn(self, heard: list[Device]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mqttbridge.errors import JournalFailed
 from mqttbridge.journal import downlink_devices, downlink_store, downlink_writer, downlinks
-from mqttbridge.journal.downlink_protocol import ConcludedDownlink, Receipt
+from mqttbridge.journal.downlink_protocol import ConcludedDownlink, Receipt, Sender
 from mqttbridge.journal.downlinks import SqliteDownlinks
 from mqttbridge.model import Downlink
 from tests.journal.downlink_samples import (
@@ -158,10 +158,21 @@ async def test_news_of_a_downlink_finds_its_sender_by_correlation_id_or_key(jour
     await journal.accept([downlink(1, downlink=named), downlink(2, connection="b")])
     await journal.accept([downlink(3, downlink=named, connection="c")])
     await journal.conclude(ends(await seqs(journal), silent=True))
-    assert await journal.sender(eui(1), "00ff" * 4) == "c"
-    assert await journal.sender(eui(2), f"{2:016X}") == "b"
+    assert await journal.sender(eui(1), "00ff" * 4) == Sender("c", "00FF" * 4)
+    assert await journal.sender(eui(2), f"{2:016X}") == Sender("b", f"{2:016x}")
     assert await journal.sender(eui(1), f"{1:016x}") is None
     assert await journal.sender(eui(2), "00FF" * 4) is None
+
+
+async def test_news_of_a_downlink_finds_its_sender_by_what_the_network_server_calls_it(
+    journal: SqliteDownlinks,
+) -> None:
+    await journal.accept([downlink(1)])
+    (seq,) = await seqs(journal)
+    await journal.conclude([ConcludedDownlink(seq, None, "7b1c2d3e")])
+    assert await journal.sender(eui(1), "7b1c2d3e") == Sender("a", f"{1:016x}")
+    assert await journal.sender(eui(2), "7b1c2d3e") is None
+    assert await journal.sender(eui(1), "") is None
 
 
 async def test_all_of_it_is_there_after_reopening(tmp_path: Path, clock: Clock) -> None:
@@ -177,7 +188,7 @@ async def test_all_of_it_is_there_after_reopening(tmp_path: Path, clock: Clock) 
     assert (journal.unfinished("a"), journal.waiting("a"), journal.unfinished("b")) == (2, 1, 1)
     assert len(await journal.receipts("a", 0, 9)) == 1
     assert await journal.former_key("a", 4, (4).to_bytes(16)) == f"{4:016x}"
-    assert await journal.sender(eui(5), f"{5:016x}") == "a"
+    assert await journal.sender(eui(5), f"{5:016x}") == Sender("a", f"{5:016x}")
     assert await journal.device(eui(1)) == device(1)
     await journal.accept([downlink(6)])
     assert (await seqs(journal))[-1] > last

@@ -9,6 +9,7 @@ import pytest
 
 from mqttbridge.errors import JournalFailed, JournalFull
 from mqttbridge.formats.thingpark import parse
+from mqttbridge.journal.downlink_protocol import Sender
 from mqttbridge.journal.protocol import JournalHealth
 from mqttbridge.model import Counts, Device, DocumentKind, Entry, Uplink
 from mqttbridge.observe import throttle
@@ -61,16 +62,16 @@ class Devices:
 
     def __init__(self) -> None:
         self.learnt: list[Device] = []
-        self.senders: dict[tuple[str, str], str] = {}
+        self.senders: dict[tuple[str, str], Sender] = {}
         self.broken = False
 
     def learn(self, devices: Iterable[Device]) -> None:
         self.learnt += devices
 
-    async def sender(self, dev_eui: str, correlation_id: str) -> str | None:
+    async def sender(self, dev_eui: str, name: str) -> Sender | None:
         if self.broken:
             raise JournalFailed("the disk fails")
-        return self.senders.get((dev_eui, correlation_id))
+        return self.senders.get((dev_eui, name))
 
 
 class Router:
@@ -167,13 +168,17 @@ async def test_where_devices_are_is_learnt_from_uplinks_also_from_those_that_go_
 
 def report(correlation_id: str) -> Uplink:
     kind = DocumentKind.DOWNLINK_SENT
-    return Uplink("lrc", kind, "0018B20000000B20", 0, 0, 1, b"{}", correlation_id=correlation_id)
+    return Uplink(
+        "lrc", kind, "0018B20000000B20", 0, 0, 1, b'{"DevEUI_downlink_Sent":{}}', correlation_id=correlation_id
+    )
 
 
 async def test_a_report_goes_to_whoever_sent_the_downlink_too(parts: Parts) -> None:
-    parts.devices.senders["0018B20000000B20", "00000000000000AA"] = "boss"
-    await parts.intake.accept("lrc", [report("00000000000000AA"), report("00000000000000BB")])
-    assert [entry.connections for entry in parts.journal.entries] == [("boss",)]
+    parts.devices.senders["0018B20000000B20", "its-own-name"] = Sender("boss", "00000000000000AA")
+    await parts.intake.accept("lrc", [report("its-own-name"), report("00000000000000BB")])
+    (entry,) = parts.journal.entries
+    assert entry.connections == ("boss",)
+    assert b'"CorrelationID":"00000000000000AA"' in entry.uplink.body
     assert parts.devices.learnt == []
 
 
