@@ -103,13 +103,11 @@ FORMER_KEY = """
 SELECT key FROM downlink WHERE connection = ? AND mid = ? AND digest = ? AND received > ? ORDER BY seq DESC LIMIT 1
 """
 SENDER = """
-SELECT connection, correlation_id FROM (
-    SELECT * FROM (SELECT seq, connection, correlation_id FROM downlink
-                   WHERE dev_eui = ?1 AND correlation_id = ?2 ORDER BY seq DESC LIMIT 1)
-    UNION ALL
-    SELECT * FROM (SELECT seq, connection, correlation_id FROM downlink
-                   WHERE dev_eui = ?1 AND reference = ?2 AND reference IS NOT NULL ORDER BY seq DESC LIMIT 1))
-ORDER BY seq DESC LIMIT 1
+SELECT connection, correlation_id FROM downlink WHERE dev_eui = ? AND correlation_id = ? ORDER BY seq DESC LIMIT 1
+"""
+SENDER_BY_REFERENCE = """
+SELECT connection, correlation_id FROM downlink
+WHERE dev_eui = ? AND reference = ? AND reference IS NOT NULL ORDER BY seq DESC LIMIT 1
 """
 OLD = """
 SELECT json_group_array(json_array(seq, connection, state)) FROM (
@@ -316,8 +314,10 @@ class DownlinkStore:
 
     def sender(self, dev_eui: str, name: str) -> Sender | None:
         """Give whose the newest such downlink was; the case of hex digits means nothing."""
-        row = self._db.execute(SENDER, (dev_eui, name)).fetchone()
-        return Sender(*row) if row else None
+        for query in (SENDER, SENDER_BY_REFERENCE):
+            if row := self._db.execute(query, (dev_eui, name)).fetchone():
+                return Sender(*row)
+        return None
 
     def device(self, dev_eui: str) -> Device | None:
         """Give what was stored of a device."""

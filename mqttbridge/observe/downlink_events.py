@@ -83,6 +83,12 @@ DOWNLINK_EVENTS: Mapping[str, Event] = MappingProxyType(
             "The broker does not take a receipt, or it has no usable topic.",
             "It is given up; the outcome of the downlink stands in the log and in the counters.",
         ),
+        "downlink.unfinished": Event(
+            "debug",
+            ("connection",),
+            "Downlinks were still being taken when a connection ended.",
+            "The broker was not told that they were; it sends them again.",
+        ),
         "downlink.crashed": Event(
             "error",
             ("connection", "source", "dev_eui"),

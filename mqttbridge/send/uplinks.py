@@ -179,7 +179,7 @@ def _topic(topic_filter: str, dev_eui: str, natural: list[str]) -> str:
     before = levels.index(natural[0]) if natural and natural[0] in levels else 0
     topic: list[str] = []
     for place, level in enumerate(levels):
-        rest = natural[max(0, place - before) :]
+        rest = natural[place - before :] if place >= before else []
         if level == "#":
             topic += rest or ["uplink"]
         elif level == "+":

@@ -77,8 +77,8 @@ async def test_beyond_the_limit_a_request_is_told_to_come_again(here: Inside, mo
         assert int(answer.headers["retry-after"]) > 0
         assert (problem["title"], "2 requests" in problem["detail"]) == ("Service Unavailable", True)
         assert (await here.get("/health")).status_code == 200, "who watches is answered"
-        for line in (one, two):
-            await line.send(uplink(1))
+        for number, line in enumerate((one, two), 4):
+            await line.send(uplink(number))
             assert (await line.answer()).status == 200
         await idle.send(request("POST", "/uplink/lrc", uplink(3)))
         assert (await idle.answer()).status == 200, "an idle connection took nobody's place"

@@ -229,12 +229,12 @@ async def test_a_failed_read_that_nobody_repeats_is_tried_again_by_itself(
     journal: SqliteDownlinks, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(downlink_writer, "REST_AFTER", 600)
-    disk.before["SELECT connection FROM downlink"] = [disk_error("SQLITE_IOERR_READ")] * 3
+    disk.before["SELECT connection, correlation_id FROM downlink"] = [disk_error("SQLITE_IOERR_READ")] * 3
     with pytest.raises(JournalFailed):
         await journal.sender(eui(1), "00")
     assert "disk I/O error" in journal.problem()
     await until(lambda: not journal.problem())
-    assert not disk.before["SELECT connection FROM downlink"]
+    assert not disk.before["SELECT connection, correlation_id FROM downlink"]
 
 
 async def test_a_failure_that_changed_nothing_calls_no_watcher(journal: SqliteDownlinks, disk: Disk) -> None:

@@ -86,6 +86,7 @@ NATURAL = ["application", "a1", "device", "0018b20000000b20", "event", "up"]
         ("application/a2/device/+/event/up", "application/a2/device/0018b20000000b20/event/up"),
         ("application/#", "application/a1/device/0018b20000000b20/event/up"),
         ("eu868/+/application/+/device/#", "eu868/0018B20000000B20/application/a1/device/0018b20000000b20/event/up"),
+        ("+/application/a1/#", "0018B20000000B20/application/a1/device/0018b20000000b20/event/up"),
         ("#", "application/a1/device/0018b20000000b20/event/up"),
     ],
 )

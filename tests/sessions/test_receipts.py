@@ -87,10 +87,10 @@ async def test_the_receive_maximum_holds_for_both_and_neither_starves(fake: Fake
     fake.script.receive_maximum = maximum
     fake.script.connack_properties = b"\x21" + maximum.to_bytes(2, "big")
     queue = MemoryReceipts()
-    for seq in range(1, 41):
-        queue.put(seq, BODY, DEV_EUI)
     run = begin(it, fake.port, queue, mqtt_version="5")
     await run.put(1, 40)
+    for seq in range(1, 41):
+        queue.put(seq, BODY, DEV_EUI)
     await run.until_settled()
     await until(lambda: not queue.queue, "all are recorded")
     assert fake.violations == []

@@ -68,15 +68,15 @@ async def test_the_broker_is_acknowledged_only_after_the_commit(
     async with inside(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as here:
         append, asked, full = here.journal.append, 0, True
 
-        async def refusing(entries: list[Any]) -> None:
+        async def refusing(entries: list[Any]) -> Any:  # noqa: ANN401 (passed on)
             nonlocal asked
             asked += 1
             if full:
                 raise JournalFull("full")
-            await append(entries)
+            return await append(entries)
 
         monkeypatch.setattr(here.journal, "append", refusing)
-        await _opened(here.daemon._sources["ns"])
+        await _opened(here.daemon._parts.sources["ns"])
         await publish_lines(plain_mosquitto, "ns/x/up", [uplink(number) for number in range(100)])
 
         async def tried_often() -> bool:
@@ -210,12 +210,12 @@ async def test_a_message_that_no_journal_could_hold_does_not_stand_in_the_way_of
         assert "262144 are the most" in daemon.said("uplink.rejected")[0]["reason"]
 
 
-@pytest.mark.parametrize(("version", "again"), [("3.1.1", 1), ("5", 0)])
-async def test_a_retained_uplink_is_taken_and_with_mqtt_5_not_again_at_each_connect(
-    tmp_path: Path, plain_mosquitto: Mosquitto, version: str, again: int
+@pytest.mark.parametrize(("version", "window", "again"), [("3.1.1", 0, 1), ("3.1.1", 600_000, 0), ("5", 0, 0)])
+async def test_a_retained_uplink_is_taken_and_not_again_at_each_connect_with_mqtt_5_or_a_duplicate_window(
+    tmp_path: Path, plain_mosquitto: Mosquitto, version: str, window: int, again: int
 ) -> None:
     await publish(plain_mosquitto, "ns/x/up", uplink(1), qos=1, args=["-r"])
-    sources = {"ns": subscribed(plain_mosquitto, mqttVersion=version)}
+    sources = {"ns": subscribed(plain_mosquitto, mqttVersion=version, duplicateWindow=window)}
     async with bridge(tmp_path, sources=sources, connections={"acme": to(NOBODY)}) as daemon:
         await daemon.until_account("acme", routed=1)
         assert await daemon.stop() == 0
@@ -326,7 +326,7 @@ async def test_a_source_that_came_back_after_many_failures_says_so(
     told = Told()
     monkeypatch.setattr(mqtt, "log", told)
     async with fake_broker() as broker, inside(tmp_path, sources={"ns": subscribed(broker)}) as here:
-        source = here.daemon._sources["ns"]
+        source = here.daemon._parts.sources["ns"]
         await _opened(source)
         await broker.stop()
 
@@ -350,16 +350,16 @@ async def test_a_bug_costs_a_source_its_link_and_no_uplink(tmp_path: Path, monke
             "connections": {"acme": to(NOBODY)},
         }
         async with inside(tmp_path, **sections) as here:
-            source = here.daemon._sources["ns"]
+            source = here.daemon._parts.sources["ns"]
             await _opened(source)
             accept, crashes = source._intake.accept, 2
 
-            async def buggy(*arguments: Any) -> None:  # noqa: ANN401 (passed on)
+            async def buggy(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 (passed on)
                 nonlocal crashes
                 crashes -= 1
                 if crashes >= 0:
                     raise ZeroDivisionError
-                await accept(*arguments)
+                await accept(*arguments, **named)
 
             monkeypatch.setattr(source._intake, "accept", buggy)
             broker.client.publish("ns/x/up", uplink(1), 1)
@@ -396,7 +396,7 @@ async def buffer(
     monkeypatch.setattr(mqtt, "jitter", lambda _last, _random: 600.0)
     sources = {"ns": subscribed(Dead(), "ns")}
     async with inside(tmp_path, sources=sources) as here:
-        source = here.daemon._sources["ns"]
+        source = here.daemon._parts.sources["ns"]
 
         async def failed() -> bool:
             return source._failures == 1
@@ -404,7 +404,8 @@ async def buffer(
         await until(failed, "the first attempt's end")
         batches: list[int] = []
 
-        async def accept(_source: str, uplinks: list[Uplink]) -> None:
+        async def accept(_source: str, uplinks: list[Uplink], *, window: int) -> None:
+            assert window == 600_000
             batches.append(sum(len(one.body) for one in uplinks))
 
         source._intake.accept = accept
