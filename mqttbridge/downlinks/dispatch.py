@@ -323,6 +323,7 @@ class Dispatcher:
             correlation_id=pending.downlink.correlation_id,
             field=end.field,
             reason=end.reason,
+            warnings=pending.warnings,
             correlation=pending.correlation,
             attempts=end.attempts,
         )

@@ -20,7 +20,7 @@ import msgspec
 from mqttbridge.downlinks.devices import Devices
 from mqttbridge.downlinks.networks import way_back
 from mqttbridge.downlinks.rate import Bucket
-from mqttbridge.downlinks.receipts import Ended, is_receipt, listed, receipt, short
+from mqttbridge.downlinks.receipts import Ended, few, is_receipt, listed, receipt, short
 from mqttbridge.downlinks.telling import tell_ended
 from mqttbridge.errors import DocumentError, DownlinkExpired, JournalError
 from mqttbridge.formats.downlink import MAX_BODY, glimpse, parse
@@ -56,7 +56,6 @@ JOURNAL_RETRY = 1.0
 """Seconds."""
 YIELD_EVERY = 16
 """Messages that are judged at one go."""
-TOLD_WARNINGS = 10
 
 
 def random_key() -> str:
@@ -100,7 +99,6 @@ class _Judged(msgspec.Struct, frozen=True, gc=False):
 
     accepted: AcceptedDownlink
     ended: Ended | None
-    warnings: tuple[str, ...]
 
 
 class DownlinkIntake:
@@ -220,13 +218,13 @@ class DownlinkIntake:
             source=accepted.source,
             key=accepted.key,
         )
-        for warning in judged.warnings[:TOLD_WARNINGS]:
+        for warning in accepted.warnings:
             log.info(
                 "downlink.warning",
                 connection=accepted.connection,
                 dev_eui=dev_eui,
                 key=accepted.key,
-                reason=short(warning),
+                reason=warning,
             )
 
     # --- judging
@@ -258,8 +256,9 @@ class DownlinkIntake:
             way=way,
             downlink=downlink,
             correlation=message.correlation,
+            warnings=few(case.warnings),
         )
-        return _Judged(accepted, None, case.warnings)
+        return _Judged(accepted, None)
 
     def _ended(self, case: _Case, digest: bytes, outcome: DownlinkOutcome, reason: str, field: str) -> _Judged:
         """Make what is stored and told of one that ends here."""
@@ -286,7 +285,7 @@ class DownlinkIntake:
             correlation=case.message.correlation,
             receipt=receipt(ended) if case.receipt else None,
         )
-        return _Judged(accepted, ended, ())
+        return _Judged(accepted, ended)
 
     async def _valid(self, case: _Case, known: dict[str, Device | None]) -> tuple[Downlink, str]:
         """Give the downlink and its way, with the source in the case. Raises `DocumentError`: why it ends."""

@@ -60,6 +60,8 @@ class AcceptedDownlink(msgspec.Struct, frozen=True, gc=False):
     """None: it has ended, with `receipt` (None: the connection wants none)."""
     correlation: bytes = b""
     receipt: ReceiptBody | None = None
+    warnings: tuple[str, ...] = ()
+    """Sentences for the receipt of one that is pending."""
 
 
 class PendingDownlink(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +75,7 @@ class PendingDownlink(msgspec.Struct, frozen=True, gc=False):
     way: str
     downlink: Downlink
     correlation: bytes
+    warnings: tuple[str, ...] = ()
 
     @property
     def correlation_id(self) -> str:

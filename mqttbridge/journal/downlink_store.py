@@ -132,6 +132,7 @@ class Content(msgspec.Struct, array_like=True, frozen=True):
     downlink: Downlink
     way: str
     correlation: bytes
+    warnings: tuple[str, ...] = ()
 
 
 class DownlinkStore:
@@ -225,7 +226,7 @@ class DownlinkStore:
             content = correlation_id = dev_eui = None
             state = PENDING
             if one.downlink is not None:
-                content = _text(Content(one.downlink, one.way, one.correlation))
+                content = _text(Content(one.downlink, one.way, one.correlation, one.warnings))
                 dev_eui, correlation_id = one.downlink.dev_eui, one.downlink.correlation_id or one.key
             else:
                 state = DONE if one.receipt is None else WAITS
@@ -294,8 +295,8 @@ class DownlinkStore:
         rows = self._list(PENDING_OF, (source, after, limit), list[tuple[int, str, str, int, str, str]])
         for seq, connection, key, received, of, text in rows:
             content = _decode(text, Content, seq)
-            way, downlink, correlation = content.way, content.downlink, content.correlation
-            found.append(PendingDownlink(seq, connection, key, received, of, way, downlink, correlation))
+            parts = (content.way, content.downlink, content.correlation, content.warnings)
+            found.append(PendingDownlink(seq, connection, key, received, of, *parts))
         return found
 
     def sources(self) -> list[str]:

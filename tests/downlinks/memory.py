@@ -85,9 +85,8 @@ class MemoryDownlinks:
             if one.downlink is not None:
                 assert one.source
                 assert one.receipt is None
-                self.queue[self._seq] = PendingDownlink(
-                    self._seq, one.connection, one.key, one.received, one.source, one.way, one.downlink, one.correlation
-                )
+                parts = (one.source, one.way, one.downlink, one.correlation, one.warnings)
+                self.queue[self._seq] = PendingDownlink(self._seq, one.connection, one.key, one.received, *parts)
             elif one.receipt is not None:
                 self.waiting_receipts[self._seq] = (one.connection, one.receipt)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -158,6 +159,13 @@ async def test_what_is_pending_and_what_comes_is_sent_and_ends_with_a_receipt(wo
         "attempts": 1,
     }
     assert world.metrics.ended == {("acme", "queued"): 1, ("quiet", "queued"): 1}
+
+
+async def test_the_receipt_of_what_was_queued_has_its_warnings(world: World) -> None:
+    world.journal.put(msgspec.structs.replace(pending(1, A), warnings=("'Confirmd' is not known",)))
+    async with world.running():
+        await world.ended(1)
+    assert world.receipt(1)["warnings"] == ["'Confirmd' is not known"]
 
 
 async def test_a_refusal_is_a_rejected_receipt_with_its_field(world: World, lines: list[Any]) -> None:

@@ -232,6 +232,13 @@ async def test_unknown_fields_are_told_and_the_downlink_goes_on(desk: Desk, line
     assert "Fport" in line["reason"]
 
 
+async def test_warnings_are_stored_with_the_downlink_for_its_receipt(desk: Desk) -> None:
+    (stored,) = await taken(desk, message(Confirmd=1))
+    assert stored.downlink is not None
+    (warning,) = stored.warnings
+    assert "did you mean Confirmed" in warning
+
+
 async def test_warnings_stand_in_the_receipt_of_what_is_refused_later(desk: Desk) -> None:
     told = await refused(desk, message(Fport=2, FPort=13))
     assert "Fport" in told["warnings"][0]

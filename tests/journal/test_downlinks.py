@@ -64,14 +64,15 @@ async def journal(tmp_path: Path, disk: Disk, clock: Clock) -> AsyncIterator[Sql
 
 async def test_what_is_accepted_comes_back_whole_and_in_order(journal: SqliteDownlinks) -> None:
     full = Downlink(eui(3), 224, None, b'{"a": 1}', confirmed=True, flush=True, expires=NOW, correlation_id="AB" * 8)
-    first, other, last = downlink(7), downlink(2, source="tts"), downlink(3, downlink=full, connection="b")
+    first, other = downlink(7, warnings=("a \x00 word", "or two")), downlink(2, source="tts")
+    last = downlink(3, downlink=full, connection="b")
     await journal.accept([first, other])
     await journal.accept([last])
     one, two = await journal.pending("lrc", 0, 10)
     for found, given in ((one, first), (two, last)):
         assert (found.connection, found.key, found.received) == (given.connection, given.key, given.received)
         assert (found.source, found.way, found.correlation) == ("lrc", given.way, given.correlation)
-        assert found.downlink == given.downlink
+        assert (found.downlink, found.warnings) == (given.downlink, given.warnings)
     assert 0 < one.seq < two.seq
     assert await journal.pending("lrc", one.seq, 10) == [two]
     assert await journal.pending("lrc", 0, 1) == [one]
