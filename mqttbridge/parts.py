@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Parts", "Tools", "build"]
 
-KEY_BYTES = 8
-
 
 class Tools(msgspec.Struct, frozen=True):
     """What nearly every part is given."""
@@ -43,11 +40,6 @@ class Tools(msgspec.Struct, frozen=True):
     clock: Clock
     metrics: Metrics
     throttle: Throttle
-
-    @property
-    def shared(self) -> dict[str, Any]:
-        """What the parts of downlinks take by name."""
-        return {"clock": self.clock, "metrics": self.metrics.downlinks, "throttle": self.throttle}
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -71,16 +63,7 @@ def build(settings: Settings, tools: Tools, *, orphans: Iterable[str]) -> tuple[
         if (network := make_network(name, source, settings.connections, clock=tools.clock)) is not None
     }
     dispatchers = {
-        name: Dispatcher(
-            name,
-            networks.get(name),
-            tools.downlinks,
-            settings.connections,
-            random=random.random,
-            why=_why_not(name, settings),
-            **tools.shared,
-        )
-        for name in {*settings.sources, *orphans}
+        name: _dispatcher(name, networks.get(name), settings, tools) for name in {*settings.sources, *orphans}
     }
     inbox = DownlinkIntake(
         tools.downlinks,
@@ -89,27 +72,36 @@ def build(settings: Settings, tools: Tools, *, orphans: Iterable[str]) -> tuple[
         settings.sources,
         router,
         lambda source: dispatchers[source].kick(),
-        random_key=lambda: secrets.token_hex(KEY_BYTES),
-        **tools.shared,
+        clock=tools.clock,
+        metrics=tools.metrics.downlinks,
+        throttle=tools.throttle,
     )
     intake = Intake(
         tools.journal, tools.downlinks, router, clock=tools.clock, metrics=tools.metrics, throttle=tools.throttle
     )
-    http: dict[str, HttpSource] = {}
-    mqtt: dict[str, MqttIntake] = {}
-    for name, source in settings.sources.items():
-        if isinstance(source, MqttSource):
-            mqtt[name] = MqttIntake(name, source, intake, clock=tools.clock, random=random.random)
-        else:
-            http[name] = source
-    parts = Parts(_sessions(settings, tools, inbox), mqtt, dispatchers, networks)
-    return parts, HttpIntake(http, intake)
+    mqtt = {
+        name: MqttIntake(name, source, intake, clock=tools.clock, random=random.random)
+        for name, source in settings.sources.items()
+        if isinstance(source, MqttSource)
+    }
+    http = {name: source for name, source in settings.sources.items() if isinstance(source, HttpSource)}
+    return Parts(_sessions(settings, tools, inbox), mqtt, dispatchers, networks), HttpIntake(http, intake)
 
 
-def _why_not(source: str, settings: Settings) -> str:
-    """Say why the downlinks of a source without a network go nowhere."""
+def _dispatcher(source: str, network: Network | None, settings: Settings, tools: Tools) -> Dispatcher:
+    """Make what hands downlinks to one source's network server; without a network, what says why they go nowhere."""
     known = settings.sources.get(source)
-    return f"source {source} is not configured any more" if known is None else f"source {source}: {way_back(known)}"
+    return Dispatcher(
+        source,
+        network,
+        tools.downlinks,
+        settings.connections,
+        clock=tools.clock,
+        random=random.random,
+        metrics=tools.metrics.downlinks,
+        throttle=tools.throttle,
+        why=f"source {source} is not configured any more" if known is None else f"source {source}: {way_back(known)}",
+    )
 
 
 def _sessions(settings: Settings, tools: Tools, inbox: DownlinkIntake) -> dict[str, BrokerSession]:
@@ -121,10 +113,12 @@ def _sessions(settings: Settings, tools: Tools, inbox: DownlinkIntake) -> dict[s
             connection,
             journal=tools.journal,
             gate=gate,
+            clock=tools.clock,
             random=random.random,
+            throttle=tools.throttle,
             inbox=inbox,
             downlinks=tools.downlinks,
-            **tools.shared,
+            metrics=tools.metrics.downlinks,
         )
         for name, connection in settings.connections.items()
         if connection.active

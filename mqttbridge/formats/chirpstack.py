@@ -16,7 +16,8 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from mqttbridge.errors import DocumentError
-from mqttbridge.formats.chirpstack_events import EVENTS, MARKS, build, downlink_of, tags_of
+from mqttbridge.formats.chirpstack_events import EVENTS, MARKS, build, tags_of
+from mqttbridge.formats.chirpstack_items import correlation_of, item_id
 from mqttbridge.formats.chirpstack_shapes import MAX_DEPTH, decode
 from mqttbridge.formats.fingerprint import of_text, of_uplink
 from mqttbridge.formats.words import shown
@@ -96,7 +97,7 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
         tags=frozenset(map(str.casefold, tags)),
         fingerprint=_fingerprint(name, event, dev_eui, built, body),
         way=_way(device),
-        correlation_id=downlink_of(event),
+        correlation_id=_downlink_of(event),
     )
 
 
@@ -185,6 +186,12 @@ def _way(device: DeviceInfo) -> str:
     raise DocumentError(f"{path} is {shown(way)}, which can be no level of a topic", field=path)
 
 
+def _downlink_of(event: Event) -> str:
+    """Give by what name we know the downlink that an event tells of: its CorrelationID, else its queue item's id."""
+    queue_item = event.queue_item_id or (event.context or {}).get("queue_item_id") or ""
+    return correlation_of(queue_item) or queue_item
+
+
 # --- downlinks
 
 
@@ -232,7 +239,7 @@ def enqueued(body: bytes) -> str:
 def _item(downlink: Downlink, correlation_id: str, key: str) -> dict[str, Any]:
     """Give a downlink as ChirpStack's queue has it."""
     item: dict[str, Any] = {
-        "id": _item_id(correlation_id, key),
+        "id": item_id(correlation_id, key),
         "devEui": downlink.dev_eui.lower(),
         "confirmed": downlink.confirmed,
         "fPort": downlink.fport,
@@ -244,9 +251,3 @@ def _item(downlink: Downlink, correlation_id: str, key: str) -> dict[str, Any]:
     if downlink.expires is not None:
         item["expiresAt"] = _written(min(downlink.expires, LATEST)).replace("+00:00", "Z")
     return item
-
-
-def _item_id(correlation_id: str, key: str) -> str:
-    """Give the id of a queue item: a UUID of version 8, from which an event's CorrelationID is read back."""
-    cid = correlation_id.lower()
-    return f"{cid[:8]}-{cid[8:12]}-8{cid[12:15]}-8{cid[15]}{key[:2]}-{key[2:14]}"

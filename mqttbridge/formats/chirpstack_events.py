@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import binascii
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from mqttbridge.errors import DocumentError
+from mqttbridge.formats.chirpstack_items import correlation_of
 from mqttbridge.formats.chirpstack_shapes import DeviceInfo, Event, RxInfo, TxInfo, number, whole
 from mqttbridge.formats.words import shown
 from mqttbridge.model import DocumentKind
@@ -34,9 +34,6 @@ SNR_ALONE = 300.0
 FULL_BATTERY = 254
 NO_BATTERY = 255
 URL_SAFE = str.maketrans("-_", "+/")
-UUID_8 = re.compile(
-    r"([0-9a-f]{8})-([0-9a-f]{4})-8([0-9a-f]{3})-8([0-9a-f])[0-9a-f]{2}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII
-).fullmatch
 LEVELS = ("INFO", "WARNING", "ERROR")
 CODES = (
     "UNKNOWN",
@@ -357,16 +354,10 @@ def _session(event: Event) -> Fields:
     }
 
 
-def downlink_of(event: Event) -> str:
-    """Give by what name we know the downlink that an event tells of: its CorrelationID, else its queue item's id."""
-    queue_item = event.queue_item_id or (event.context or {}).get("queue_item_id") or ""
-    return str(_correlation(queue_item).get("CorrelationID", queue_item))
-
-
 def _correlation(queue_item: str | None) -> Fields:
     """Give the correlation id that we put into the id of this queue item, if it is ours."""
-    ours = UUID_8(queue_item) if queue_item else None
-    return {"CorrelationID": "".join(ours.groups()).lower()} if ours else {}
+    ours = correlation_of(queue_item or "")
+    return {"CorrelationID": ours} if ours else {}
 
 
 def _domains(device: DeviceInfo) -> list[Fields]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mqttbridge.sessions.downlinks import Tally
     from mqttbridge.sessions.inbox import Inbox
     from mqttbridge.settings.schema import Configuration
+    from mqttbridge.topics import Pattern
 
 __all__ = ["Traffic", "cancel"]
 
@@ -48,36 +49,23 @@ class Traffic:
         tally: Tally | None,
     ) -> None:
         """Prepare. Without `inbox` no downlinks are taken, without `downlinks` no receipts are published."""
-        self.delivery = Delivery(
-            connection,
-            outgoing(configuration),
-            window=configuration.max_inflight,
-            action_timeout=configuration.action_timeout / 1000,
-            journal=journal,
-            clock=clock,
-            throttle=throttle,
-            debug=configuration.debug,
-        )
+        self.delivery = _delivery(connection, configuration, journal, clock, throttle)
         self.work: list[asyncio.Task[None]] = []
         """The tasks of the open link; they end only by being cancelled, or by a bug."""
         self._sending: list[asyncio.Task[None]] = []
         self._link: Link | None = None
         self._downlinks: Downlinks | None = None
         self._receipts: Receipts | None = None
-        if inbox is not None and configuration.takes_downlinks and configuration.downlink_topic_pattern is not None:
+        pattern = _compiled(configuration.downlink_topic_pattern if configuration.downlink_enabled else None)
+        if inbox is not None and pattern is not None:
+            limit = configuration.action_timeout
             self._downlinks = Downlinks(
-                connection,
-                compile_pattern(plain(configuration.downlink_topic_pattern)).subscription,
-                inbox,
-                action_timeout=configuration.action_timeout,
-                throttle=throttle,
-                tally=tally,
+                connection, pattern.subscription, inbox, action_timeout=limit, throttle=throttle, tally=tally
             )
         if downlinks is not None:
-            pattern = configuration.downlink_receipt_topic_pattern
             self._receipts = Receipts(
                 connection,
-                None if pattern is None else compile_pattern(plain(pattern)),
+                _compiled(configuration.downlink_receipt_topic_pattern),
                 journal=downlinks,
                 delivery=self.delivery,
                 action_timeout=configuration.action_timeout / 1000,
@@ -181,3 +169,22 @@ async def cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _compiled(pattern: str | None) -> Pattern | None:
+    return None if pattern is None else compile_pattern(plain(pattern))
+
+
+def _delivery(
+    connection: str, configuration: Configuration, journal: Journal, clock: Clock, throttle: Throttle
+) -> Delivery:
+    return Delivery(
+        connection,
+        outgoing(configuration),
+        window=configuration.max_inflight,
+        action_timeout=configuration.action_timeout / 1000,
+        journal=journal,
+        clock=clock,
+        throttle=throttle,
+        debug=configuration.debug,
+    )
