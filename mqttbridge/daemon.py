@@ -231,7 +231,13 @@ class Daemon:
         for name, source in self._parts.sources.items():
             if not (status := source.status()).open:
                 reasons.append(f"source {name}: {status.why}")
-        return Health(tuple(reasons), Counter(self._states().values()), self._not_open())
+        return Health(tuple(reasons), Counter(self._states().values()), self._not_open(), self._held_up())
+
+    def _held_up(self) -> tuple[str, ...]:
+        """Say what keeps downlinks from coming in, or from going on to their network server."""
+        refused = ((f"connection {name}", each.status().downlinks) for name, each in self._parts.sessions.items())
+        failing = ((f"source {name}", each.status().why) for name, each in self._parts.dispatchers.items())
+        return tuple(f"{name}: {why}" for name, why in itertools.chain(refused, failing) if why)[:MAX_NAMED]
 
     def _not_open(self) -> tuple[NotOpen, ...]:
         """Name the connections that are not open, those first that should be."""

@@ -133,6 +133,8 @@ async def test_a_network_server_that_is_down_holds_up_its_own_downlinks_alone(
         await daemon.accept("good", uplink(1, other))
         await publish_lines(plain_mosquitto, DOWN, [downlink()])
         await daemon.until_said("network.failing", source="dead")
+        (held_up,) = (await daemon.get("/health")).json()["downlinks"]
+        assert held_up.startswith("source dead: ")
         await publish_lines(plain_mosquitto, f"mqtt/things/{other}/downlink", [downlink()])
         await daemon.until_said("downlink.queued", source="good")
         await daemon.accept("dead", uplink(2))

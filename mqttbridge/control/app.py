@@ -77,6 +77,8 @@ class App:
     async def _health(self, send: Send) -> None:
         health = self._view.health()
         more: dict[str, Any] = {"connections": health.connections, "not_open": health.not_open}
+        if health.downlinks:
+            more["downlinks"] = health.downlinks
         if health.reasons:
             await problem(send, 503, "; ".join(health.reasons), reasons=health.reasons, **more)
         else:
