@@ -176,6 +176,7 @@ class Delivery:
             if self._held:
                 await self._repeat_held()
             elif not self._ahead and not await self._read():
+                self._acquit()
                 await self._news.wait()
             elif self._window.room <= 0:
                 self._room.clear()
@@ -276,6 +277,12 @@ class Delivery:
         """Take an uplink out of suspicion."""
         if self._suspicion is not suspicion.NOBODY:
             self._suspicion = suspicion.after_answer(self._suspicion, seq)
+            self._size_window()
+
+    def _acquit(self) -> None:
+        """Suspect nobody when there is no uplink left: suspects may have expired, or been dropped by the journal."""
+        if self._suspicion.narrow and not self._flying:
+            self._suspicion = suspicion.NOBODY
             self._size_window()
 
     def _publish(self, link: Link, batch: list[Publish]) -> None:

@@ -141,6 +141,7 @@ class Receipts:
                 read = await self._read()
             except JournalError:
                 # The journal says so itself, in the log and in health; nothing is lost by waiting.
+                self._delivery.want_none()
                 await asyncio.sleep(JOURNAL_RETRY)
                 continue
             if not self._send() and not read:

@@ -1,0 +1,115 @@
+"""Uplinks, downlinks and receipts on one link: none of them keeps another from going on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mqttbridge.errors import LinkError, LinkLost
+from mqttbridge.mqtt.link import Grant
+from mqttbridge.observe.throttle import Throttle
+from mqttbridge.sessions import delivery, receipts, suspicion
+from mqttbridge.sessions.traffic import Traffic
+from mqttbridge.settings.schema import Configuration
+from tests.sessions.simulated import Hands, SimulatedJournal, SimulatedLink
+from tests.sessions.taking import MemoryReceipts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+HOUR = 3_600_000
+DEV_EUI = "0018B20000000B20"
+
+
+class Bench:
+    """The traffic of one connection; `open` and `lose` do what the runner does."""
+
+    def __init__(self, window: int) -> None:
+        self.clock = Hands()
+        self.journal = SimulatedJournal()
+        self.receipts = MemoryReceipts()
+        self.traffic = Traffic(
+            "acme",
+            Configuration(
+                host_name="localhost",
+                uplink_time_validity=HOUR,
+                max_inflight=window,
+                downlink_receipt_topic_pattern="r/{DevEUI}",
+            ),
+            journal=self.journal,
+            clock=self.clock,
+            throttle=Throttle(self.clock),
+            inbox=None,
+            downlinks=self.receipts,
+            tally=None,
+        )
+        self.link = SimulatedLink(self.traffic.acknowledged)
+
+    def open(self) -> None:
+        self.link = SimulatedLink(self.traffic.acknowledged)
+        dead: asyncio.Future[LinkError] = asyncio.get_running_loop().create_future()
+        self.traffic.open(self.link, Grant(), dead)
+
+    async def lose(self, error: LinkError) -> None:
+        self.traffic.blame(error)
+        await self.traffic.cease()
+        await self.traffic.settle()
+        self.traffic.interrupt()
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(5):
+            while not holds():
+                await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def bench(window: int = 4) -> AsyncIterator[Bench]:
+    made = Bench(window)
+    made.open()
+    try:
+        yield made
+    finally:
+        await made.traffic.cease()
+        made.traffic.interrupt()
+        await made.traffic.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspicion, "QUIET", 0.0)
+    monkeypatch.setattr(delivery, "JOURNAL_RETRY", 0.0)
+    monkeypatch.setattr(receipts, "JOURNAL_RETRY", 0.0)
+
+
+@pytest.mark.parametrize("end", ["expired", "dropped by a full journal"])
+async def test_a_suspect_that_ended_unsent_keeps_no_receipt_back_for_ever(end: str) -> None:
+    async with bench() as it:
+        [suspect] = it.journal.put(1)
+        for _ in range(suspicion.SUSPICIOUS):
+            await it.until(lambda: it.link.sent == [suspect])
+            await it.lose(LinkLost("the broker closed the connection"))
+            if it.traffic.delivery._suspicion.narrow:
+                it.clock.wall += 2 * HOUR
+                if end != "expired":
+                    it.journal.drop_oldest(1)
+            it.open()
+        it.receipts.put(7, b"{}", DEV_EUI)
+        await it.until(lambda: it.link.sent == [-7])
+        it.link.answer(-7)
+        await it.until(lambda: not it.receipts.queue)
+
+
+async def test_receipts_that_cannot_be_recorded_keep_no_place_from_uplinks() -> None:
+    async with bench(window=1) as it:
+        it.receipts.put(1, b"{}", DEV_EUI)
+        it.receipts.put(2, b"{}", DEV_EUI)
+        await it.until(lambda: it.link.sent == [-1])
+        it.receipts.failing = True
+        it.link.answer(-1)
+        for seq in it.journal.put(5):
+            await it.until(lambda seq=seq: seq in it.link.waiting)
+            it.link.answer(seq)
+        await it.until(lambda: not it.journal.unsettled)
