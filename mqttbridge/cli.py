@@ -124,12 +124,12 @@ def demo(duration: str | None, devices: int) -> None:
 @click.option("--confirmed", is_flag=True, help="Downlinks: the device shall confirm them.")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="How many.")
 def send(config: Path, source: str | None, connection: str | None, confirmed: bool, count: int, **what: Any) -> None:  # noqa: ANN401 (as click hands it over)
-    r"""Rehearse an integration with a running daemon: be a network server, or a customer's application.
+    """Rehearse an integration with a running daemon: be a network server, or a customer's application.
 
     \b
-    mqttbridge send --source lrc --count 10          uplinks, by HTTP (signed) or MQTT, in the source's format
-    mqttbridge send --connection acme --payload 01   a downlink, published on that connection's broker
-    """
+    mqttbridge send --source lrc --count 10          as the network server
+    mqttbridge send --connection acme --payload 01   as the application
+    """  # noqa: D301 (click wants the backspace itself)
     from mqttbridge.send.downlinks import Downlink, send_downlinks
     from mqttbridge.send.uplinks import Sample, send_uplinks
 
