@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mqttbridge.observe.throttle import Throttle
     from mqttbridge.routing import Router
     from mqttbridge.settings.schema import Connection, Source
+    from mqttbridge.topics import Pattern
 
 __all__ = ["ROOM", "DownlinkIntake", "random_key"]
 
@@ -332,7 +333,7 @@ class DownlinkIntake:
         if desk.pattern is None:
             raise DocumentError("this connection takes no downlinks: downlinkTopicPattern is missing, or not enabled")
         if values is None:
-            raise DocumentError("the topic does not fit downlinkTopicPattern, which may have been another one before")
+            raise DocumentError(_unfit(desk.pattern, message.topic))
         parsed = parse(message.payload, dev_eui=topic_dev_eui, default_fport=desk.fport, now=case.received)
         case.warnings = parsed.warnings
         case.dev_eui = parsed.downlink.dev_eui
@@ -349,7 +350,7 @@ class DownlinkIntake:
         if device is None:
             raise DocumentError(
                 f"no uplink of this device has come yet, so that it is not known which of the sources {listed(names)} "
-                "it belongs to"
+                "it belongs to; send the downlink again after one"
             )
         if device.source not in self._no_way:
             raise DocumentError(
@@ -357,6 +358,15 @@ class DownlinkIntake:
                 f"more, and none has come yet from one of {listed(names)}"
             )
         return device.source
+
+
+def _unfit(pattern: Pattern, topic: str) -> str:
+    """Say why a topic leads back to no device, though the broker sent what it carries."""
+    levels = pattern.subscription.split("/")
+    given = topic.split("/")
+    if len(levels) == len(given) and all(one in {"+", other} for one, other in zip(levels, given, strict=True)):
+        return "the topic has no DevEUI, 16 hex digits, where downlinkTopicPattern has one"
+    return "the topic does not fit downlinkTopicPattern, which may have been another one before"
 
 
 def digest_of(message: Received) -> bytes:

@@ -137,6 +137,8 @@ def _members(body: bytes) -> dict[str, Raw]:
     if len(body) > MAX_BODY:
         raise DocumentError(f"the document has {len(body)} bytes; a downlink may have {MAX_BODY}")
     body = body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
+    if not body:
+        raise DocumentError(f"the message is empty; it must be {_example()}")
     try:
         body.decode()
         roots = decode_members(body)
@@ -150,7 +152,10 @@ def _members(body: bytes) -> dict[str, Raw]:
             f"the document is {problem}; each downlink is published by itself, as {_example()}"
         ) from error
     except msgspec.DecodeError as error:
-        raise not_json(body, error) from error
+        refusal = not_json(body, error)
+        if not body.startswith(b"{"):
+            refusal = DocumentError(f"{refusal}; it must be {_example()}")
+        raise refusal from error
     if deeper_than(body, MAX_DEPTH):
         raise DocumentError(f"the document nests deeper than {MAX_DEPTH} levels")
     return roots

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["not_json", "shown"]
 
 MAX_SHOWN = 40
+PLACE = re.compile(r"\(byte (\d{1,9})\)")
+QUOTES = "; texts and names stand in double quotes"
+COMMENTS = "; JSON has no comments"
+WORDS = "; true, false and null have lower case"
+ADVICE = {b"'": QUOTES, b"/": COMMENTS, b"#": COMMENTS, b"T": WORDS, b"F": WORDS, b"N": WORDS}
+"""By the byte at which it stops being JSON."""
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -29,4 +35,13 @@ def not_json(body: bytes, error: msgspec.DecodeError) -> DocumentError:
         return DocumentError("the body is empty; send a JSON document")
     if bad := CONTROL.search(body):
         return DocumentError(f"the document holds a raw control character, 0x{bad[0][0]:02X} (byte {bad.start()})")
-    return DocumentError(f"the document is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
+    why = str(error).removeprefix("JSON is malformed: ")
+    if "truncated" in why:
+        return DocumentError("the document is not JSON: it ends too early")
+    return DocumentError(f"the document is not JSON: {why}{_advice(body, why)}")
+
+
+def _advice(body: bytes, why: str) -> str:
+    """End the sentence with what people get wrong who know another notation better."""
+    place = PLACE.search(why)
+    return ADVICE.get(body[int(place[1]) :][:1], QUOTES if "keys must be strings" in why else "") if place else ""

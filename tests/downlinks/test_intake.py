@@ -158,7 +158,8 @@ async def test_a_validity_time_that_is_past_is_expired(desk: Desk) -> None:
     ("one", "reason"),
     [
         (message(retain=True), "retained"),
-        (message("mqtt/old/x"), "downlinkTopicPattern"),
+        (message("mqtt/old/x"), "downlinkTopicPattern, which may have been another one before"),
+        (message("mqtt/things/0018B2/downlink"), "no DevEUI, 16 hex digits, where downlinkTopicPattern has one"),
         (message(body=b"1" * 70_000), "70000 bytes"),
         (message(f"mqtt/things/{OTHER}/downlink"), "DevEUI"),
         (message(FPort=13), "FPort 13 is unlucky"),
@@ -274,7 +275,8 @@ async def test_of_several_sources_it_is_the_one_that_brought_the_uplinks() -> No
 async def test_of_several_sources_an_unknown_device_has_none() -> None:
     told = await refused(Desk(sources=("lrc", "ns")), message())
     assert told["reason"] == (
-        "no uplink of this device has come yet, so that it is not known which of the sources lrc, ns it belongs to"
+        "no uplink of this device has come yet, so that it is not known which of the sources lrc, ns it belongs to; "
+        "send the downlink again after one"
     )
 
 

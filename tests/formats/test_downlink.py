@@ -373,6 +373,7 @@ def test_what_stands_beside_the_root_is_warned_about() -> None:
         (b"", "empty"),
         (b" \n", "empty"),
         (b"turn on", "not JSON"),
+        (b"0103", 'it must be {"DevEUI_downlink": {'),
         (b'{"DevEUI_downlink":', "not JSON"),
         (b'{"DevEUI_downlink":{"FPort":NaN}}', "not JSON"),
         (b'{"DevEUI_downlink":{"FPort":-Infinity}}', "not JSON"),

@@ -29,7 +29,15 @@ def test_foreign_text_is_shown_short() -> None:
         (b"", "the body is empty"),
         (b'{"a":"\x07"}', "0x07 (byte 6)"),
         (b"secret", "the document is not JSON: invalid character (byte 0)"),
-        (b'{"a":', "the document is not JSON: Input data was truncated"),
+        (b'{"a":', "the document is not JSON: it ends too early"),
+        (b"{'a': 1}", "(byte 1); texts and names stand in double quotes"),
+        (b"{a: 1}", "(byte 1); texts and names stand in double quotes"),
+        (b"{\"a\": 'b'}", "(byte 6); texts and names stand in double quotes"),
+        (b'{"a": 1, // one\n"b": 2}', "(byte 9); JSON has no comments"),
+        (b'{"a": 1, # one\n"b": 2}', "(byte 9); JSON has no comments"),
+        (b'{"a": True}', "(byte 6); true, false and null have lower case"),
+        (b'{"a": None}', "(byte 6); true, false and null have lower case"),
+        (b'{"a": 1,}', "trailing comma in object (byte 8)"),
     ],
 )
 def test_what_is_no_json_is_said_without_showing_it(body: bytes, says: str) -> None:
