@@ -313,7 +313,7 @@ async def test_send_rehearses_every_format_and_both_ways(tmp_path: Path, plain_m
             ], done.text
             assert [(one["Payload"], one["FPort"]) for one in server.queued] == [("c0ffee", "9")] * 2
             for arguments, words in (
-                (["--connection", "acme", "--fport", "225"], ["1 of 1 downlinks were not queued"]),
+                (["--connection", "acme", "--fport", "225"], ["the downlink was not queued"]),
                 (["--connection", "up"], ["takes no downlinks", "downlinkTopicPattern"]),
                 (["--connection", "acne"], ["no connection 'acne'", "did you mean 'acme'?"]),
                 ([], ["--source ID"]),

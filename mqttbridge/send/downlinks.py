@@ -26,7 +26,7 @@ __all__ = ["Downlink", "send_downlinks"]
 
 RECEIPT_WITHIN = 15.0
 """Seconds."""
-MEMBERS = ("outcome", "reason", "field", "CorrelationID")
+MEMBERS = ("outcome", "reason", "field", "CorrelationID", "warnings")
 
 
 class Downlink(msgspec.Struct, frozen=True):
@@ -59,8 +59,9 @@ async def send_downlinks(
         for correlation_id in sent:
             await broker.publish(topic, _document(dev_eui, what, correlation_id))
         await broker.answered()
-        if receipts is not None:
-            await _receipts(broker, sent, tell)
+        failure = "" if receipts is None else await _receipts(broker, sent, tell)
+    if failure:
+        raise SendError(failure)
 
 
 def _topic(connection: str, configuration: Configuration, dev_eui: str) -> str:
@@ -84,8 +85,8 @@ def _document(dev_eui: str, what: Downlink, correlation_id: str) -> bytes:
     return msgspec.json.encode({"DevEUI_downlink": content})
 
 
-async def _receipts(broker: Talk, sent: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Wait for the receipt of each, and tell it."""
+async def _receipts(broker: Talk, sent: Sequence[str], tell: Callable[[str], None]) -> str:
+    """Wait for the receipt of each, and tell it. Gives a sentence if all is not well."""
     wanted = set(sent)
 
     def found(messages: Sequence[Received]) -> dict[str, dict[str, Any]]:
@@ -94,18 +95,19 @@ async def _receipts(broker: Talk, sent: Sequence[str], tell: Callable[[str], Non
 
     try:
         messages = await broker.messages(lambda came: len(found(came)) == len(wanted), RECEIPT_WITHIN)
-    except TimeoutError as error:
-        text = (
-            f"no receipt within {RECEIPT_WITHIN:.0f} s: see the log of mqttbridge (downlink.retrying, network.failing)"
+    except TimeoutError:
+        return (
+            f"no receipt within {RECEIPT_WITHIN:.0f} s; is mqttbridge running? Then its log tells more "
+            "(downlink.retrying, network.failing)"
         )
-        raise SendError(f"{text}; is it running?") from error
     receipts = found(messages)
     for correlation_id in sent:
         receipt = receipts[correlation_id]
         tell(", ".join(f"{name} {receipt[name]}" for name in MEMBERS if name in receipt))
     bad = sum(receipts[one].get("outcome") != DownlinkOutcome.QUEUED for one in sent)
-    if bad:
-        raise SendError(f"{bad} of {len(sent)} downlinks were not queued")
+    if not bad:
+        return ""
+    return "the downlink was not queued" if len(sent) == 1 else f"{bad} of {len(sent)} downlinks were not queued"
 
 
 def _receipt(payload: bytes) -> dict[str, Any]:
