@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mqttbridge.observe.throttle import Throttle
     from mqttbridge.sessions.inbox import Inbox
 
-__all__ = ["Downlinks", "Ended", "Tally"]
+__all__ = ["Downlinks", "Ended", "Overflown", "Tally"]
 
 log = get_logger()
 
@@ -53,6 +53,10 @@ MAX_SHOWN = 100
 
 class Ended(LinkLost):
     """The session ends the link itself: what was not acknowledged comes again."""
+
+
+class Overflown(Ended):
+    """It does so because more came than the buffer holds: nothing is broken, and it may begin again soon."""
 
 
 class Tally(Protocol):
@@ -121,7 +125,7 @@ class Downlinks:
         """Forget the link that is gone. What was not acknowledged comes again; QoS 0 does not, and is still taken."""
         self._link = self._dead = None
         self._buffer = deque(message for message in self._buffer if message.qos == 0)
-        self._size = sum(len(message.payload) for message in self._buffer)
+        self._size = sum(map(_size, self._buffer))
 
     async def stop(self) -> None:
         """Take nothing more; wait a moment for what is being taken, so that it is acknowledged."""
@@ -186,7 +190,7 @@ class Downlinks:
                 continue
             if self._has_room(message):
                 self._buffer.append(message)
-                self._size += len(message.payload)
+                self._size += _size(message)
             elif message.qos:
                 self._overflown = True
             else:
@@ -197,7 +201,7 @@ class Downlinks:
         if not self._buffer:
             return True
         parts = 1 if message.qos else 2
-        return len(self._buffer) < MAX_MESSAGES // parts and self._size + len(message.payload) <= MAX_BYTES // parts
+        return len(self._buffer) < MAX_MESSAGES // parts and self._size + _size(message) <= MAX_BYTES // parts
 
     def _discard(self, message: Received) -> None:
         """Tell and count a message that the broker does not send again."""
@@ -227,7 +231,7 @@ class Downlinks:
 
     def _next_batch(self) -> list[Received]:
         batch = [self._buffer.popleft() for _ in range(min(BATCH, len(self._buffer)))]
-        self._size -= sum(len(message.payload) for message in batch)
+        self._size -= sum(map(_size, batch))
         return batch
 
     async def _give(self, batch: list[Received]) -> None:
@@ -253,7 +257,14 @@ class Downlinks:
     def _end_overflown(self) -> None:
         """End the link once all that is to be taken before what found no room is taken."""
         if self._overflown and self._dead is not None and not any(message.qos for message in self._buffer):
-            _end(self._dead, Ended("more downlinks came at once than can be held: the broker is to send them again"))
+            _end(
+                self._dead, Overflown("more downlinks came at once than can be held: the broker is to send them again")
+            )
+
+
+def _size(message: Received) -> int:
+    """Give its bytes: a sender may fill any part of it. What a topic takes in memory is about its length."""
+    return len(message.topic) + len(message.payload) + len(message.correlation)
 
 
 def _end(dead: asyncio.Future[LinkError], error: LinkError) -> None:

@@ -49,6 +49,8 @@ QUICK_LOSSES = 3
 """So many openings in a row that ended at once make us suspect a second client with our client id."""
 QUICK = 10.0
 """Seconds: an opening that lasted less ended "at once"."""
+OVERFLOWN_PAUSE = 0.5
+"""Seconds."""
 
 
 class State(enum.StrEnum):
@@ -123,7 +125,7 @@ class Lost(Event, frozen=True):
     """An open link ended.
 
     `taken_over`: the broker said that another client took our client id. `by_uplink`: an uplink or receipt in flight
-    may be the cause. `by_us`: the session ended it on purpose.
+    may be the cause. `by_us`: the session ended it on purpose. `overflown`: likewise, and nothing is broken.
     """
 
     random: float
@@ -131,6 +133,7 @@ class Lost(Event, frozen=True):
     taken_over: bool = False
     by_uplink: bool = False
     by_us: bool = False
+    overflown: bool = False
 
 
 class Due(Event, frozen=True):
@@ -271,13 +274,19 @@ def _failed(session: Session, event: Failed, policy: Policy) -> Step:
 
 def _lost(session: Session, event: Lost, policy: Policy) -> Step:
     quick = event.now - session.since < QUICK and not event.by_uplink and not event.by_us
-    backoff, delay = next_try(
-        session.backoff,
-        now=event.now,
-        random=event.random,
-        strategy=policy.strategy,
-        at_once=not event.taken_over,
-    )
+    backoff: Backoff
+    delay: float | None
+    if event.overflown:
+        # A flood of downlinks is no failure, and must not take the uplinks to the schedule of a broken connection.
+        backoff, delay = session.backoff, OVERFLOWN_PAUSE
+    else:
+        backoff, delay = next_try(
+            session.backoff,
+            now=event.now,
+            random=event.random,
+            strategy=policy.strategy,
+            at_once=not event.taken_over,
+        )
     lost = _change(
         _enter(session, State.UNREACHABLE, event.now, why=event.reason),
         backoff=backoff,

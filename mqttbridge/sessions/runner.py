@@ -19,7 +19,7 @@ from mqttbridge.mqtt.link import Grant
 from mqttbridge.mqtt.reasons import TAKEN_OVER
 from mqttbridge.observe.log import get_logger
 from mqttbridge.sessions import machine
-from mqttbridge.sessions.downlinks import RECEIVE_MAXIMUM, Ended
+from mqttbridge.sessions.downlinks import RECEIVE_MAXIMUM, Ended, Overflown
 from mqttbridge.sessions.traffic import Traffic, cancel
 
 if TYPE_CHECKING:
@@ -249,8 +249,15 @@ class BrokerSession:
                 return machine.Starved(self._now())
 
     def _lost(self, error: LinkError) -> machine.Lost:
-        by_uplink, by_us = self._traffic.blame(error), isinstance(error, Ended)
-        return machine.Lost(self._now(), self._random(), _sentence(error), error.code == TAKEN_OVER, by_uplink, by_us)
+        return machine.Lost(
+            self._now(),
+            self._random(),
+            _sentence(error),
+            taken_over=error.code == TAKEN_OVER,
+            by_uplink=self._traffic.blame(error),
+            by_us=isinstance(error, Ended),
+            overflown=isinstance(error, Overflown),
+        )
 
     def _unsteady(self) -> bool:
         """Tell whether there is an episode of failures to forget."""

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mqttbridge.errors import LinkError, LinkLost
-from mqttbridge.mqtt.link import Grant
+from mqttbridge.mqtt.link import Grant, Received
 from mqttbridge.observe.throttle import Throttle
-from mqttbridge.sessions import delivery, receipts, suspicion
+from mqttbridge.sessions import delivery, machine, receipts, suspicion
+from mqttbridge.sessions.downlinks import MAX_BYTES, Downlinks
 from mqttbridge.sessions.traffic import Traffic
 from mqttbridge.settings.schema import Configuration
+from tests.sessions.bench import until
 from tests.sessions.simulated import Hands, SimulatedJournal, SimulatedLink
-from tests.sessions.taking import MemoryReceipts
+from tests.sessions.taking import MemoryInbox, MemoryReceipts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 HOUR = 3_600_000
 DEV_EUI = "0018B20000000B20"
@@ -59,11 +61,6 @@ class Bench:
         await self.traffic.settle()
         self.traffic.interrupt()
 
-    async def until(self, holds: Callable[[], object]) -> None:
-        async with asyncio.timeout(5):
-            while not holds():
-                await asyncio.sleep(0)
-
 
 @asynccontextmanager
 async def bench(window: int = 4) -> AsyncIterator[Bench]:
@@ -89,7 +86,7 @@ async def test_a_suspect_that_ended_unsent_keeps_no_receipt_back_for_ever(end: s
     async with bench() as it:
         [suspect] = it.journal.put(1)
         for _ in range(suspicion.SUSPICIOUS):
-            await it.until(lambda: it.link.sent == [suspect])
+            await until(lambda: it.link.sent == [suspect])
             await it.lose(LinkLost("the broker closed the connection"))
             if it.traffic.delivery._suspicion.narrow:
                 it.clock.wall += 2 * HOUR
@@ -97,19 +94,54 @@ async def test_a_suspect_that_ended_unsent_keeps_no_receipt_back_for_ever(end: s
                     it.journal.drop_oldest(1)
             it.open()
         it.receipts.put(7, b"{}", DEV_EUI)
-        await it.until(lambda: it.link.sent == [-7])
+        await until(lambda: it.link.sent == [-7])
         it.link.answer(-7)
-        await it.until(lambda: not it.receipts.queue)
+        await until(lambda: not it.receipts.queue)
 
 
 async def test_receipts_that_cannot_be_recorded_keep_no_place_from_uplinks() -> None:
     async with bench(window=1) as it:
         it.receipts.put(1, b"{}", DEV_EUI)
         it.receipts.put(2, b"{}", DEV_EUI)
-        await it.until(lambda: it.link.sent == [-1])
+        await until(lambda: it.link.sent == [-1])
         it.receipts.failing = True
         it.link.answer(-1)
         for seq in it.journal.put(5):
-            await it.until(lambda seq=seq: seq in it.link.waiting)
+            await until(lambda seq=seq: seq in it.link.waiting)
             it.link.answer(seq)
-        await it.until(lambda: not it.journal.unsettled)
+        await until(lambda: not it.journal.unsettled)
+
+
+async def test_long_topics_and_correlation_data_fill_the_buffer_too() -> None:
+    inbox = MemoryInbox()
+    inbox.ready.clear()
+    downlinks = Downlinks("acme", "d/+", inbox, action_timeout=1000, throttle=Throttle(Hands()), tally=None)
+    dead: asyncio.Future[LinkError] = asyncio.get_running_loop().create_future()
+    downlinks.open(SimulatedLink(lambda _: None), dead)
+    downlinks.received([Received("d/" + "x" * 30_000, b"", 1, retain=False, mid=1)])
+    await until(lambda: inbox.given)
+    for mid in range(2, 200):
+        message = Received("d/" + "x" * 30_000, b"", 1, retain=False, mid=mid, correlation=b"c" * 30_000)
+        downlinks.received([message])
+    held = len(downlinks._buffer)
+    assert held * 60_000 <= MAX_BYTES
+    inbox.ready.set()
+    await until(dead.done)
+    assert len(inbox.taken) == held + 1
+    assert downlinks._size == 0
+    await downlinks.close()
+
+
+def test_a_flood_of_downlinks_never_brings_a_connection_to_the_schedule_of_a_broken_one() -> None:
+    policy = machine.Policy("NORMAL", "acme")
+    session, _, action = machine.step(machine.Session(), machine.Started(0.0), policy)
+    now = 0.0
+    for _ in range(100):
+        session, _, _ = machine.step(session, machine.Granted(now), policy)
+        now += 10.0
+        lost = machine.Lost(now, 0.9, "more downlinks came at once than can be held", by_us=True, overflown=True)
+        session, _, action = machine.step(session, lost, policy)
+        assert isinstance(action, machine.Wait)
+        assert action.delay is not None
+        assert action.delay <= 1.0
+        now += action.delay
