@@ -82,6 +82,10 @@ class HttpNetwork:
 
     async def send(self, pending: PendingDownlink) -> Answer:
         """See `Network.send`."""
+        # Asked when it was taken too; but since then the configuration may have become another one.
+        unfit = self._api.refusal(pending.downlink, pending.way)
+        if unfit is not None:
+            return Refused(str(unfit), unfit.field)
         try:
             post = self._api.post(pending, self._clock.now())
         except DocumentError as error:

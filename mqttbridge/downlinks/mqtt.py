@@ -37,6 +37,9 @@ IDLE = 300.0
 """Seconds without a downlink after which the link is closed."""
 NOBODY = 0x10
 """PUBACK of MQTT 5: no subscriber matches, so that nobody has it (section 3.4.2.1)."""
+OVERHEAD = 10
+"""Bytes of a PUBLISH beside topic and payload, at most (MQTT 5, section 3.3). A broker hangs up on what is too large,
+and all that was in flight would be lost with it."""
 
 
 class MqttNetwork:
@@ -64,6 +67,10 @@ class MqttNetwork:
 
     async def send(self, pending: PendingDownlink) -> Answer:
         """See `Network.send`."""
+        # Asked when it was taken too; but since then the configuration may have become another one.
+        unfit = self._commands.refusal(pending.downlink, pending.way)
+        if unfit is not None:
+            return Refused(str(unfit), unfit.field)
         try:
             topic, payload = self._commands.command(pending)
         except DocumentError as error:
@@ -71,6 +78,11 @@ class MqttNetwork:
         self._sending += 1
         try:
             life = await self._entered()
+            size = len(topic.encode()) + len(payload) + OVERHEAD
+            if size > life.largest:
+                return Refused(
+                    f"the source's broker takes packets of at most {life.largest} bytes, this one has {size}"
+                )
             return self._judged(await life.publish(topic, payload), topic)
         except LinkError as error:
             return Later(f"the source's broker: {error}", everyone=True)
@@ -147,6 +159,8 @@ class _Life:
 
     def __init__(self, options: LinkOptions, action_timeout: int) -> None:
         self.error: LinkError | None = None
+        self.largest = 0
+        """Bytes of a packet that the broker takes."""
         self._options = options
         self._action_timeout = action_timeout
         self._link = open_link(options, self)
@@ -158,7 +172,7 @@ class _Life:
         try:
             async with asyncio.timeout(limit / 1000):
                 await self._link.connect()
-                await self._link.login()
+                self.largest = (await self._link.login()).maximum_packet_size
         except TimeoutError as error:
             late = overdue(self._link, self._options, limit)
             await self._link.close()

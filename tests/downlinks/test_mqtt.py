@@ -211,3 +211,25 @@ async def test_what_no_topic_can_be_made_of_is_refused_before_anything_is_connec
     async with to(free_port(), "tts", username=USER) as network:
         for way in ("", "app", "app/", "app/+", "app/a/b", "app/.."):
             assert isinstance(await network.send(pending(way=way)), Refused)
+
+
+async def test_what_this_way_cannot_do_is_refused_though_another_way_had_taken_it() -> None:
+    async with to(free_port()) as network:
+        answer = await network.send(pending(1, way=APPLICATION, flush=True))
+    assert isinstance(answer, Refused)
+    assert answer.field == "DevEUI_downlink.FlushDownlinkQueue"
+
+
+async def test_what_is_too_large_for_the_broker_is_refused_and_takes_no_other_with_it(start_mosquitto: Start) -> None:
+    broker = await start_mosquitto(config=["max_packet_size 700"])
+    queue = chirpstack.Queue()
+    async with (
+        chirpstack.watch_commands(broker.host, broker.port, queue) as watcher,
+        to(broker.port, mqtt_version="5") as network,
+    ):
+        large = pending(1, way=APPLICATION, payload_hex=None, payload=b'{"x":"%s"}' % (b"x" * 700))
+        answers = await asyncio.gather(*map(network.send, (large, pending(2, way=APPLICATION))))
+        assert isinstance(answers[0], Refused)
+        assert "at most 700" in answers[0].reason
+        assert answers[1] == Taken()
+        await watcher.wait_for(1)
