@@ -14,6 +14,7 @@ What happens between `begin` and `commit` is one transaction; `rollback` forgets
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -65,6 +66,7 @@ CREATE INDEX downlink_receipt ON downlink(connection, seq) WHERE state = 1;
 CREATE INDEX downlink_message ON downlink(connection, mid, digest);
 CREATE INDEX downlink_sender ON downlink(dev_eui, correlation_id) WHERE dev_eui IS NOT NULL;
 CREATE INDEX downlink_reference ON downlink(dev_eui, reference) WHERE reference IS NOT NULL;
+CREATE INDEX downlink_done ON downlink(connection, ended) WHERE state = 2;
 CREATE INDEX downlink_ended ON downlink(ended) WHERE ended IS NOT NULL;
 CREATE TABLE device(id INTEGER PRIMARY KEY AUTOINCREMENT, dev_eui TEXT NOT NULL UNIQUE, content TEXT NOT NULL) STRICT;
 """
@@ -115,7 +117,7 @@ SELECT json_group_array(json_array(seq, connection, state)) FROM (
 """
 TOO_MANY = """
 SELECT json_group_array(json_array(seq, connection, state)) FROM (
-    SELECT seq, connection, state FROM downlink WHERE ended IS NOT NULL AND state = 2 ORDER BY ended LIMIT ?)
+    SELECT seq, connection, state FROM downlink WHERE connection = ? AND state = 2 ORDER BY ended LIMIT ?)
 """
 COUNT_NEW = """
 SELECT count(*) FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM device WHERE dev_eui = value ->> 0)
@@ -143,10 +145,10 @@ class DownlinkStore:
         if not path.exists():
             path.touch(mode=0o600)
         self.last = 0
-        self._done = 0
+        self._done: Counter[str] = Counter()
         self._devices = 0
         self._changes: Numbers = {}
-        self._before = (0, 0, 0)
+        self._before = (0, self._done, 0)
         self._db = connect(path)
         try:
             prepare(self._db, USUAL_SIZE)
@@ -159,13 +161,13 @@ class DownlinkStore:
     def load(self) -> Numbers:
         """Count everything anew."""
         numbers: Numbers = {}
-        self._done = 0
+        self._done = Counter()
         for name, state, count in self._db.execute(
             "SELECT connection, state, count(*) FROM downlink GROUP BY connection, state"
         ).fetchall():
             pending, waits = numbers.get(name, (0, 0))
             if state == DONE:
-                self._done += count
+                self._done[name] += count
             else:
                 numbers[name] = (pending + count, waits) if state == PENDING else (pending, waits + count)
         (self._devices,) = self._db.execute("SELECT count(*) FROM device").fetchone()
@@ -182,7 +184,7 @@ class DownlinkStore:
     def begin(self) -> None:
         """Begin to write."""
         self._changes = {}
-        self._before = (self.last, self._done, self._devices)
+        self._before = (self.last, self._done.copy(), self._devices)
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> Numbers:
@@ -235,7 +237,7 @@ class DownlinkStore:
             row = (one.connection, one.key, one.mid, one.digest.hex(), one.received, one.source, dev_eui)
             rows.append((*row, correlation_id, state, ended, content, receipt))
             self._count(one.connection, state == PENDING, state == WAITS)
-            self._done += state == DONE
+            self._done[one.connection] += state == DONE
         self._db.execute(ACCEPT, (self.last + 1, _text(rows)))
         self.last += len(rows)
 
@@ -248,7 +250,7 @@ class DownlinkStore:
         rows = _text(list(first.values()))
         for name, count, receipts in self._db.execute(COUNT_ENDS, (rows,)).fetchall():
             self._count(name, -count, receipts)
-            self._done += count - receipts
+            self._done[name] += count - receipts
         self._db.execute(CONCLUDE, (now, rows))
 
     def receipted(self, seqs: Sequence[int]) -> None:
@@ -256,7 +258,7 @@ class DownlinkStore:
         rows = _text(seqs)
         for name, count in self._db.execute(COUNT_RECEIPTED, (rows,)).fetchall():
             self._count(name, 0, -count)
-            self._done += count
+            self._done[name] += count
         self._db.execute(RECEIPTED, (rows,))
 
     def learn(self, devices: Sequence[Device]) -> None:
@@ -273,14 +275,16 @@ class DownlinkStore:
         That is what was concluded more than 7 days ago, even if its receipt still waits: its connection is gone, or
         was inactive all the time. What is pending stays for ever.
         """
-        limits: list[tuple[str, tuple[int, ...]]] = [(OLD, (now - REMEMBERED_MS, TIDY_ROWS))]
-        if self._done > REMEMBERED_ROWS:
-            limits.append((TOO_MANY, (min(self._done - REMEMBERED_ROWS, TIDY_ROWS),)))
+        limits: list[tuple[str, tuple[object, ...]]] = [(OLD, (now - REMEMBERED_MS, TIDY_ROWS))]
+        if (excess := self._done.total() - REMEMBERED_ROWS) > 0:
+            # Of the connection that has most: one that sends without end must not make us forget what others sent.
+            largest = max(self._done, key=self._done.__getitem__)
+            limits.append((TOO_MANY, (largest, min(excess, TIDY_ROWS))))
         for query, arguments in limits:
             rows = self._list(query, arguments, list[tuple[int, str, int]])
             for _, name, state in rows:
                 self._count(name, 0, -(state == WAITS))
-                self._done -= state == DONE
+                self._done[name] -= state == DONE
             seqs = _text([seq for seq, _, _ in rows])
             self._db.execute("DELETE FROM downlink WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
             if len(rows) == TIDY_ROWS:

@@ -3,7 +3,8 @@
 This is the event loop's half: it hands tasks to the writer thread, keeps the counts as the writer reports them, and
 what is known of devices. It never touches the disk and never blocks. The directory is locked by the main journal.
 
-`former_key` knows the messages of the last 24 hours. What is concluded is remembered for 7 days, the newest 100,000.
+`former_key` knows the messages of the last 24 hours. What is concluded is remembered for 7 days, the
+newest 100,000; where there are more, the connection that has most loses its oldest.
 A receipt that nobody published for 7 days goes with it: its connection was removed, or was inactive all the time.
 What is pending is never deleted.
 """

@@ -233,6 +233,18 @@ async def test_of_what_is_done_the_newest_are_kept_whatever_their_number(
     assert kept == [0, 1, *range(22, 32)]
 
 
+async def test_a_connection_that_sends_without_end_makes_nothing_forgotten_of_another(
+    journal: SqliteDownlinks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downlink_store, "REMEMBERED_ROWS", 10)
+    await journal.accept([downlink(1, connection="quiet")])
+    await journal.conclude(ends(await seqs(journal), silent=True))
+    for number in range(2, 60):
+        await journal.accept([rejected(number, None, connection="loud")])
+    await until(lambda: len(query(tmp_path, "SELECT seq FROM downlink")) == 10)
+    assert await journal.sender(eui(1), f"{1:016x}") == Sender("quiet", f"{1:016x}")
+
+
 async def test_work_without_a_pause_does_not_keep_it_from_tidying(
     journal: SqliteDownlinks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
