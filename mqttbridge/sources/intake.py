@@ -92,11 +92,13 @@ class Intake:
                 unrouted.append(uplink)
         again = await self._journal.append(entries) if entries else []
         self._metrics.accepted(source, len(uplinks))
+        # Not from copies: of two sources that hand over the same uplinks, the first one to do so has the device.
+        copies = {id(entries[place].uplink) for place in again}
         self._devices.learn(
             [
                 Device(uplink.dev_eui, source, uplink.way, uplink.tags)
                 for uplink in uplinks
-                if uplink.kind is DocumentKind.UPLINK
+                if uplink.kind is DocumentKind.UPLINK and id(uplink) not in copies
             ]
         )
         if again:

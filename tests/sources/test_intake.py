@@ -161,6 +161,13 @@ async def test_duplicates_are_taken_counted_and_told_as_such(parts: Parts) -> No
     assert parts.told.events("debug") == ["uplink.accepted", "uplink.duplicate"]
 
 
+async def test_a_copy_that_comes_by_another_source_does_not_move_its_device(parts: Parts) -> None:
+    await parts.intake.accept("lrc", uplinks(2), window=1000)
+    parts.journal.again = [0]
+    await parts.intake.accept("lrc2", uplinks(2, 1), window=1000)
+    assert [device.source for device in parts.devices.learnt] == ["lrc", "lrc2"], "of the copy nothing is learnt"
+
+
 async def test_where_devices_are_is_learnt_from_uplinks_also_from_those_that_go_nowhere(parts: Parts) -> None:
     await parts.intake.accept("lrc", uplinks(0, 1))
     assert parts.devices.learnt == [Device("0018B20000000B20", "lrc", "", frozenset({"temperatureservice"}))] * 2
