@@ -14,6 +14,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.brokers.mosquitto import free_port
+from tests.downlinks.publisher import publish
 from tests.networks.lrc import FakeLrc
 from tests.networks.server import Fault
 from tests.support.bridge import bridge, fcnts, to, until, uplink
@@ -174,8 +175,9 @@ async def test_a_backlog_that_fills_a_connections_queue_delays_neither_its_uplin
             traffic.prefix = "other"
             await traffic.measure(count=WARM)
             before = await traffic.measure()
-            for number in range(3000):
-                own.send(("hangs", "dead")[number % 2], number)
+            flood = [(number, device(("hangs", "dead")[number % 2], number)) for number in range(3000)]
+            messages = [(f"mqtt/things/{dev_eui}/downlink", document(number)) for number, dev_eui in flood]
+            await asyncio.to_thread(publish, plain_mosquitto, messages)  # else it is in the way of what is measured
             await daemon.until_said("downlink.delayed", connection="acme")
             during = await traffic.measure()
             show("a full queue", before, during)
