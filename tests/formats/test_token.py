@@ -106,6 +106,7 @@ def test_a_missing_port_is_zero(absent: dict[str, Any]) -> None:
         ("DevEUI_location", ("100000001", "0018b20000000b20")),
         ("DevEUI_notification", ("100000001", "0018B20000000B20")),
         ("DevEUI_downlink_Rejected", ("100000001", "0018B20000000B20")),
+        ("DevEUI_downlink_Rejected", ("100000001", "0018B20000000B20", "1", "9")),
         ("DevEUI_alarm", ("100000001", "0018B20000000B20")),
     ],
 )
