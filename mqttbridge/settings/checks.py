@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mqttbridge import topics
-from mqttbridge.errors import PatternError
+from mqttbridge.errors import PatternError, TopicError
 from mqttbridge.settings import address
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ DEVICE_KEY = re.compile(r"lora:([0-9A-F]{16})", re.IGNORECASE).fullmatch
 DEVICES = re.compile(r"[0-9A-F?]*\*[0-9A-F?*]*|[0-9A-F?]{16}").fullmatch
 WEBHOOK = re.compile(r"[a-z0-9](?:-?[a-z0-9]){1,35}").fullmatch
 HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
+RECEIPT = {"DevEUI": "0018B20000000B20", "outcome": "queued", "CorrelationID": 16 * "0", "key": 16 * "0"}
+"""What every receipt has and a topic can hold."""
 ALPN = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
 
 
@@ -146,6 +148,15 @@ def _downlink_pattern(text: str) -> str:
     return text
 
 
+def _receipt_pattern(text: str) -> str:
+    try:
+        _pattern(text).render(str(RECEIPT["DevEUI"]), lambda: RECEIPT)
+    except TopicError:
+        fields = ", ".join(f"{{{name}}}" for name in RECEIPT)
+        raise ValueError(f"must hold no fields but {fields}: other ones are not in every receipt") from None
+    return text
+
+
 def _pattern(text: str) -> topics.Pattern:
     try:
         return topics.compile_pattern(text)
@@ -186,7 +197,7 @@ CHECKS: dict[str, Callable[[str], str]] = {
     "password": _password,
     "path": _path,
     "privateKey": _text,
-    "receiptTopicPattern": _uplink_pattern,
+    "receiptTopicPattern": _receipt_pattern,
     "text": _text,
     "topicFilter": _topic_filter,
     "uplinkTopicPattern": _uplink_pattern,

@@ -18,7 +18,7 @@ from mqttbridge.settings.pem import holds_private_key
 from mqttbridge.settings.problems import shown
 from mqttbridge.settings.reader import Broken, Entry, Mapping, Scalar, Sequence
 from mqttbridge.settings.references import MAX_REFERENCED
-from mqttbridge.settings.schema import LinkSettings
+from mqttbridge.settings.schema import HttpSource, LinkSettings, MqttSource
 from mqttbridge.settings.secret import Secret
 from mqttbridge.settings.wayback import WayBackCheck
 
@@ -51,6 +51,7 @@ class Converter:
         self._links = LinkCheck(problems, self.marks, now)
         self._way_back = WayBackCheck(problems, self.marks, FAILED)
         self._listed: dict[tuple[str, type], Mark] = {}
+        self._variants: dict[type, dict[str, types.StructType]] = {}
 
     def convert(self, entry: Entry, wanted: Types, path: KeyPath) -> Any:  # noqa: ANN401 - any type of the schema
         """Give the value of a property, or `FAILED`."""
@@ -95,12 +96,16 @@ class Converter:
             values[field.name] = value
         if issubclass(struct.cls, LinkSettings):
             sound = self._links.check(struct, values, path, FAILED) and sound
+        if issubclass(struct.cls, HttpSource | MqttSource):
+            authorities = values.get("api_ca_certificate")
+            sound = self._links.authorities(authorities, (*path, "apiCaCertificate"), FAILED) and sound
         sound = self._way_back.check(struct, values, path) and sound
         return struct.cls(**values) if sound else FAILED
 
     def _variant(self, node: Mapping, union: types.UnionType, path: KeyPath) -> types.StructType | None:
         """Choose between structs by the property that names the kind, such as `transport`."""
         structs = {str(one.tag): one for one in union.types if isinstance(one, types.StructType)}
+        self._variants.update((one.cls, structs) for one in structs.values())
         tag_field = str(next(iter(structs.values())).tag_field)
         choices = _one_of(sorted(structs))
         entry = node.entries.get(tag_field)
@@ -144,6 +149,11 @@ class Converter:
             inner = _unwrapped(field.type)[0]
             if isinstance(inner, types.StructType) and any(key == one.encode_name for one in inner.fields):
                 self._fail((*path, key), f"does not belong here but under {field.encode_name}", entry.mark)
+                return None
+        for tag, other in self._variants.get(struct.cls, {}).items():
+            if any(key == field.encode_name for field in other.fields):
+                kind = struct.tag_field
+                self._fail((*path, key), f"is for {kind} {tag}, and here it is {struct.tag}", entry.mark)
                 return None
         name, colon, _ = key.partition(":")
         if colon:

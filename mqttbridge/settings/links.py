@@ -48,7 +48,7 @@ class LinkCheck:
         values = {field.name: field.default for field in struct.fields} | dict(given)
         sound = [
             self._tls_only(values, path, failed),
-            self._authorities(values["trusted_ca_certificate"], (*path, "trustedCaCertificate"), failed),
+            self.authorities(values["trusted_ca_certificate"], (*path, "trustedCaCertificate"), failed),
             self._mutual(values["certificate"], values["private_key"], path, failed),
         ]
         self._password(values["password"], (*path, "password"), failed)
@@ -62,7 +62,8 @@ class LinkCheck:
             self._fail((*path, name), "needs TLS, but protocol is TCP; write protocol: SSL (or WSS), or remove it")
         return not given
 
-    def _authorities(self, text: str | None, path: KeyPath, failed: object) -> bool:
+    def authorities(self, text: str | None, path: KeyPath, failed: object) -> bool:
+        """Check the authorities to trust, if they are given. Gives whether all is well."""
         if text is None or text is failed:
             return True
         read = self._certificate(text, path)
@@ -70,10 +71,10 @@ class LinkCheck:
             return False
         # A bundle may hold a few that are past their time.
         if read.latest < self._now:
-            expired = f"expired on {read.latest:%Y-%m-%d %H:%M} UTC; no broker can be verified by it, so renew it"
+            expired = f"expired on {read.latest:%Y-%m-%d %H:%M} UTC; no server can be verified by it, so renew it"
             self._warn(path, expired)
         if not read.authority:
-            self._warn(path, "holds no certificate of an authority; give that of whoever issued the broker's")
+            self._warn(path, "holds no certificate of an authority; give that of whoever issued the server's")
         return True
 
     def _mutual(self, certificate: Any, key: Any, path: KeyPath, failed: object) -> bool:  # noqa: ANN401 - may be `failed`

@@ -63,6 +63,8 @@ def _quantity(text: str, units: dict[str, int], default: str) -> int | None:
 
 def _written(value: int, units: dict[str, int]) -> str:
     """Write a quantity in the largest unit that divides it."""
+    if not value:
+        return "0"
     unit = next(unit for unit, factor in reversed(units.items()) if value % factor == 0)
     return f"{value // units[unit]}{unit}"
 

@@ -70,7 +70,8 @@ class WayBackCheck:
     def _lrc(self, values: Mapping[str, Any], path: KeyPath) -> bool:
         as_key = values["downlink_as_key"] or values.get("as_key")
         if values["downlink_as_id"] is not None and as_key is None:
-            return self._fail((*path, "downlinkAsId"), "needs downlinkAsKey beside it: both make the Token")
+            keys = "asKey or downlinkAsKey" if "as_key" in values else "downlinkAsKey"
+            return self._fail((*path, "downlinkAsId"), f"needs {keys} beside it: both make the Token")
         if values["downlink_as_key"] is not None and values["downlink_as_id"] is None:
             self._warn((*path, "downlinkAsKey"), "is of no use without downlinkAsId: downlinks go out unsigned")
         return True
@@ -79,6 +80,8 @@ class WayBackCheck:
         if (values["api_url"] is None) != (values["api_key"] is None):
             given, missing = ("apiUrl", "apiKey") if values["api_key"] is None else ("apiKey", "apiUrl")
             return self._fail((*path, given), f"needs {missing} beside it, for downlinks by HTTP")
+        if values["api_url"] is not None and "api" in plain(values["api_url"]).split("/")[3:]:
+            return self._fail((*path, "apiUrl"), "must end before /api, which is added")
         if form == "tts" and values["api_url"] is not None and values["webhook"] is None:
             text = "needs webhook beside it: the id of the webhook, which The Things Stack wants in the URL"
             return self._fail((*path, "apiUrl"), text)

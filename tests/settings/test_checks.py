@@ -33,6 +33,7 @@ KEY = "00112233445566778899AABBCCDDEEFF"
         ("downlinkTopicPattern", "a/{DevEUI}/b", "a/{DevEUI}/b"),
         ("downlinkTopicPattern", "a/b", "a/b"),
         ("receiptTopicPattern", "a/{DevEUI}/{outcome}", "a/{DevEUI}/{outcome}"),
+        ("receiptTopicPattern", "{key}/{CorrelationID}/{x|'none'}", "{key}/{CorrelationID}/{x|'none'}"),
         ("devicePattern", "0018b2*", "0018B2*"),
         ("devicePattern", "lora:00-18-B2-00-00-00-0b-2?", "0018B20000000B2?"),
         ("devicePattern", "**", "*"),
@@ -94,6 +95,8 @@ def test_good_values_pass_in_their_usual_form(kind: str, text: str, value: str) 
         ("path", "a\x00", "NUL"),
         ("uplinkTopicPattern", "a/{DevEUI", "(at character 3)"),
         ("downlinkTopicPattern", "a/{FPort}", "{DevEUI}"),
+        ("receiptTopicPattern", "a/{CustomerID}/r", "must hold no fields but {DevEUI}, {outcome}"),
+        ("receiptTopicPattern", "a/{Time}/r", "must hold no fields but {DevEUI}, {outcome}"),
     ],
 )
 def test_bad_values_are_refused_with_what_would_be_right(kind: str, text: str, words: str) -> None:

@@ -130,7 +130,10 @@ def test_a_wrong_value_is_named_with_its_place_and_what_would_be_right(tmp_path:
         ("sources: {a: {format: thingpark}}", "1:11: sources.a.transport: is missing; it must be http or mqtt"),
         ("sources: {a: {transport: }}", "1:11: sources.a.transport: is missing"),
         ("sources: {a: {transport: htp}}", "1:26: sources.a.transport: must be http or mqtt, not “htp”"),
-        ("sources: {a: {transport: http, topics: [a]}}", "1:32: sources.a.topics: is not a known property"),
+        (
+            "sources: {a: {transport: http, topics: [a]}}",
+            "1:32: sources.a.topics: is for transport mqtt, and here it is http",
+        ),
         ("sources: {a/b: {transport: http}}", "1:11: sources.a/b: cannot be an id; an id has 1 to 64 letters"),
         ("flows: {f: {connections: []}}", "1:13: flows.f.connections: must be a list with at least one item"),
         ("flows: {f: {}}", "1:9: flows.f.connections: is missing"),

@@ -37,6 +37,11 @@ def test_durations_have_a_range(text: str) -> None:
         scalars.duration(text, 1000, 10_000)
 
 
+def test_the_least_of_all_durations_has_no_unit() -> None:
+    with pytest.raises(ValueError, match="a duration from 0 to 1d,"):
+        scalars.duration("ten", 0, 24 * 3600 * 1000)
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("1024", 1024), ("7B", 7), ("64KiB", 65536), ("1MiB", 1024**2), ("1GiB", 1024**3), ("2TiB", 2 * 1024**4)],

@@ -26,6 +26,7 @@ GOOD = [
     source("downlinkAsId: A", f"downlinkAsKey: {KEY}", "apiUrl: http://127.0.0.1:1", transport="mqtt"),
     source("format: chirpstack"),
     source("format: chirpstack", "apiUrl: http://[::1]:8090", "apiKey: k"),
+    source("format: chirpstack", "apiUrl: https://h/apis", "apiKey: k"),
     source("format: chirpstack", transport="mqtt"),
     source("format: tts", "apiUrl: https://eu1.cloud.thethings.network", "apiKey: NNSXS.A", "webhook: my-hook"),
     source("format: tts", "username: app@ttn", transport="mqtt"),
@@ -48,7 +49,18 @@ def test_what_fits_together_loads_without_a_warning(tmp_path: Path, text: str) -
         (source("format: chirpstack", "apiUrl: http://h"), "sources.ns.apiUrl: needs apiKey beside it"),
         (source("format: chirpstack", "apiKey: k"), "sources.ns.apiKey: needs apiUrl beside it"),
         (source("format: tts", "apiUrl: http://h", "apiKey: k"), "sources.ns.apiUrl: needs webhook beside it"),
-        (source("downlinkAsId: A"), "sources.ns.downlinkAsId: needs downlinkAsKey beside it"),
+        (source("downlinkAsId: A"), "sources.ns.downlinkAsId: needs asKey or downlinkAsKey beside it"),
+        (source("downlinkAsId: A", transport="mqtt"), "sources.ns.downlinkAsId: needs downlinkAsKey beside it"),
+        (
+            source("format: chirpstack", "apiUrl: https://h/api", "apiKey: k"),
+            "sources.ns.apiUrl: must end before /api, which is added",
+        ),
+        (
+            source("format: tts", "apiUrl: https://h/x/api/v3/", "apiKey: k", "webhook: ab"),
+            "sources.ns.apiUrl: must end before /api, which is added",
+        ),
+        (source("apiUrl: https://h", "apiCaCertificate: abc"), "sources.ns.apiCaCertificate: holds no certificate"),
+        (source("apiUrl: https://h", "apiCaCertificate: ca.pem"), "write “!file ca.pem”"),
         (connection("hostName: h", "qos: 2", "downlinkTopicPattern: a/{DevEUI}"), "qos: must be 0 or 1"),
         (
             connection("hostName: h", "uplinkTopicPattern: a/{DevEUI}", "downlinkTopicPattern: a/{DevEUI}"),
