@@ -265,7 +265,8 @@ class Daemon:
         if self._downlinks is None:
             return {}
         takers = (name for name, each in self._settings.connections.items() if each.configuration.takes_downlinks)
-        return {name: self._downlinks.waiting(name) for name in takers}
+        # Those too whose connection is gone, or takes none any more: they still end, and that is counted.
+        return dict.fromkeys(takers, 0) | self._downlinks.all_waiting()
 
     def _journal_health(self) -> Any:  # noqa: ANN401 (metrics has a protocol of its own for it)
         if self._journal is None:

@@ -132,6 +132,10 @@ class SqliteDownlinks:
         """How many of a connection's downlinks are pending."""
         return self._numbers.get(connection, NOTHING)[0]
 
+    def all_waiting(self) -> dict[str, int]:
+        """How many are pending, by connection, configured or not; of those alone that have some. For any thread."""
+        return {name: pending for name, (pending, _) in list(self._numbers.items()) if pending}
+
     def watch(self, connection: str, callback: Callable[[], None]) -> None:
         """Have `callback` called, in the loop, whenever `unfinished` or `waiting` of a connection changed."""
         self._watchers[connection] = callback

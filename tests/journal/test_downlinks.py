@@ -260,6 +260,13 @@ async def test_work_without_a_pause_does_not_keep_it_from_tidying(
 # Counts and watchers.
 
 
+async def test_what_waits_is_told_for_every_connection_that_ever_sent_it(journal: SqliteDownlinks) -> None:
+    await journal.accept([downlink(1), downlink(2, connection="gone"), rejected(3, connection="other")])
+    assert journal.all_waiting() == {"a": 1, "gone": 1}
+    await journal.conclude(ends(await seqs(journal), silent=True))
+    assert journal.all_waiting() == {}
+
+
 async def test_watchers_are_called_after_each_change_of_their_connection(journal: SqliteDownlinks) -> None:
     seen: list[tuple[str, int, int]] = []
 
