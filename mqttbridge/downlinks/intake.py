@@ -50,6 +50,8 @@ log = get_logger()
 
 ROOM = 1000
 """Unfinished downlinks of one connection, at most."""
+MAX_CORRELATION = 4096
+"""Bytes. With `ROOM` this bounds what one connection can have stored: some 30 MB."""
 PART = 250
 """Messages that are judged and committed together, at most."""
 LOOK_EVERY = 0.5
@@ -81,8 +83,6 @@ class _Desk:
 class _Case:
     """One message while it is judged: what is known of it so far."""
 
-    __slots__ = ("correlation_id", "desk", "dev_eui", "key", "message", "receipt", "received", "source", "warnings")
-
     def __init__(self, desk: _Desk, message: Received, key: str, received: int) -> None:
         self.desk = desk
         self.message = message
@@ -90,6 +90,8 @@ class _Case:
         self.received = received
         self.receipt = desk.wants_receipts
         self.dev_eui = ""
+        # What is too long is not kept: it would be stored as long as nobody takes the receipt.
+        self.correlation = message.correlation if len(message.correlation) <= MAX_CORRELATION else b""
         self.correlation_id = ""
         self.source = ""
         self.warnings: tuple[str, ...] = ()
@@ -256,7 +258,7 @@ class DownlinkIntake:
             source=case.source,
             way=way,
             downlink=downlink,
-            correlation=message.correlation,
+            correlation=case.correlation,
             warnings=few(case.warnings),
         )
         return _Judged(accepted, None)
@@ -275,7 +277,7 @@ class DownlinkIntake:
             field=field,
             reason=reason,
             warnings=case.warnings,
-            correlation=case.message.correlation,
+            correlation=case.correlation,
         )
         accepted = AcceptedDownlink(
             connection=case.desk.id,
@@ -283,7 +285,7 @@ class DownlinkIntake:
             mid=case.message.mid,
             digest=digest,
             received=case.received,
-            correlation=case.message.correlation,
+            correlation=case.correlation,
             receipt=receipt(ended) if case.receipt else None,
         )
         return _Judged(accepted, ended)
@@ -329,6 +331,11 @@ class DownlinkIntake:
         if message.retain:
             raise DocumentError(
                 "the message is retained, so that it would come again at each connect; publish downlinks without retain"
+            )
+        if len(message.correlation) > MAX_CORRELATION:
+            size = len(message.correlation)
+            raise DocumentError(
+                f"the Correlation Data has {size} bytes; at most {MAX_CORRELATION} can come back with a receipt"
             )
         if desk.pattern is None:
             raise DocumentError("this connection takes no downlinks: downlinkTopicPattern is missing, or not enabled")

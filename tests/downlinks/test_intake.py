@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -412,3 +413,14 @@ def test_any_bytes_under_any_topic_end_with_exactly_one_outcome(
     one = Received(topic, payload, 1, False, 3, dup, correlation)  # noqa: FBT003 (as links make it)
     (stored,) = asyncio.run(taken(desk, one))
     assert hostile.check(desk, one, stored, desk.metrics.ended.total()) in {"rejected", "expired", "pending"}
+
+
+async def test_what_one_message_makes_stored_is_bounded(desk: Desk) -> None:
+    body = json.dumps({"DevEUI_downlink": {"DevEUI": DEV_EUI, "x" * 60_000: 1, "FPort": "x" * 5000}}).encode()
+    refusal = await refused(desk, message(body=body, correlation=b"c" * 65_535))
+    assert "Correlation Data has 65535 bytes; at most 4096 can" in refusal["reason"]
+    assert "correlationData" not in refusal
+    (fits,) = await taken(desk, message(mid=2, correlation=b"c" * 4096))
+    assert fits.correlation == b"c" * 4096
+    assert fits.downlink is not None
+    assert max(len(msgspec.json.encode(one)) for one in desk.journal.accepted) < 32 * 1024
