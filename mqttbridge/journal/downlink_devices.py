@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,6 +19,9 @@ __all__ = ["Devices"]
 
 KNOWN = 65_536
 UNWRITTEN = 10_000
+MAX_TAGS = 4096
+"""Characters of all tags of a device. With more it is known without any: documents may be large, and devices many."""
+NO_TAGS: frozenset[str] = frozenset()
 
 
 class Devices:
@@ -40,6 +45,10 @@ class Devices:
         return bool(self._new)
 
     def _note(self, name: str, device: Device) -> None:
+        if sum(map(len, device.tags)) + len(device.tags) > MAX_TAGS:
+            device = replace(device, tags=NO_TAGS)
+            if self._known.get(name) == device:
+                return
         if len(self._new) >= UNWRITTEN and name not in self._new:
             # The disk is slow or broken: not known, until it is heard again.
             self._known.pop(name, None)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mqttbridge.journal import downlink_devices
 from mqttbridge.journal.downlink_devices import Devices
+from mqttbridge.model import Device
 from tests.journal.downlink_samples import device, eui
 
 if TYPE_CHECKING:
@@ -55,3 +56,16 @@ def test_what_waits_to_be_written_is_bounded_and_the_rest_is_learnt_later(monkey
     devices.written()
     assert devices.learn([device(3)])
     assert devices.take() == [device(3)]
+
+
+def test_a_device_with_tags_without_end_is_known_without_them_and_not_written_again_and_again() -> None:
+    devices = Devices()
+    endless = Device("0018B20000000B20", "lrc", "way", frozenset(f"tag {number:060}" for number in range(1000)))
+    assert devices.learn([endless])
+    assert devices.find(endless.dev_eui) == Device("0018B20000000B20", "lrc", "way")
+    devices.take()
+    devices.written()
+    assert not devices.learn([endless])
+    usual = Device("0018B20000000B21", "lrc", "way", frozenset(f"tag {number:060}" for number in range(60)))
+    devices.learn([usual])
+    assert devices.find(usual.dev_eui) == usual
