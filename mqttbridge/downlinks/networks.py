@@ -38,7 +38,7 @@ def way_back(source: Source) -> str:
     if source.api_url and not _usable(plain(source.api_url)):
         return "its apiUrl is not the http:// or https:// URL of a host"
     if source.format == "thingpark":
-        return "" if source.api_url else "it has no apiUrl, where the LRC takes downlinks"
+        return "" if source.api_url else "it has no apiUrl, by which downlinks go to the LRC"
     if _missing(source):
         words = f"it has no {' and no '.join(_missing(source))}, by which downlinks go over HTTP"
         if not isinstance(source, MqttSource):

@@ -131,7 +131,8 @@ class LrcApi:
     def answer(self, status: int, text: str, *, whole: bool) -> Answer:
         """Take 200 for an acceptance only if it says so."""
         if not OK <= status < NOT_OK:
-            return _no(self.name, status, lrc.refusal(text), {NOT_FOUND: "check apiUrl"})
+            signs = "check downlinkAsId, the AS key and this machine's clock"
+            return _no(self.name, status, lrc.refusal(text), {NOT_FOUND: "check apiUrl", FORBIDDEN: signs})
         if "queued" in text.lower():
             return Taken()
         if not whole:

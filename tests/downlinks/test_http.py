@@ -125,6 +125,7 @@ async def test_an_lrc_that_checks_refuses_by_name() -> None:
             assert isinstance(answer, Refused), answer
             assert words in answer.reason
             assert answer.reason.startswith("the LRC answered 403: ")
+            assert answer.reason.endswith("; check downlinkAsId, the AS key and this machine's clock")
             assert AS_KEY not in answer.reason
     assert not lrc.queued
 
