@@ -239,7 +239,7 @@ class BrokerSession:
             waiting: list[asyncio.Future[Any]] = [self._dead, *self._traffic.work]
             await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if self._dead.done():
-                return self._lost(self._dead.result())
+                return await self._ended(self._dead.result())
             for task in self._traffic.work:
                 if task.done():
                     task.result()
@@ -247,6 +247,13 @@ class BrokerSession:
                 return machine.Steady(self._now())
             if self._starved():
                 return machine.Starved(self._now())
+
+    async def _ended(self, error: LinkError) -> machine.Lost:
+        """Judge the end of the link. One that works, and is ended on purpose, first gets to answer what it was sent."""
+        if isinstance(error, Overflown):
+            with anyio.move_on_after(self._configuration.action_timeout / 1000):
+                await self._traffic.answered()
+        return self._lost(error)
 
     def _lost(self, error: LinkError) -> machine.Lost:
         return machine.Lost(

@@ -91,7 +91,7 @@ class Traffic:
         sending = [self.delivery.deliver()]
         keeping = [self.delivery.settle()]
         if self._downlinks is not None:
-            self._downlinks.open(link, dead)
+            self._downlinks.open(link, dead, resumed=grant.session_present)
             sending.append(self._downlinks.subscribe())
         if self._receipts is not None:
             self._receipts.open(link, grant, dead)
@@ -107,12 +107,17 @@ class Traffic:
         by_receipt = self._receipts is not None and self._receipts.blame(error)
         return by_uplink or by_receipt
 
-    async def drained(self) -> None:
-        """Send and take nothing new; wait until what is in flight is answered, and what is being taken is taken."""
+    async def answered(self) -> None:
+        """Send nothing new; wait until what is in flight is answered. The link is to end, and another may follow."""
         await cancel(self._sending)
         waiting = [self.delivery.drained()]
         if self._receipts is not None:
             waiting.append(self._receipts.drained())
+        await asyncio.gather(*waiting)
+
+    async def drained(self) -> None:
+        """Send and take nothing new; wait until what is in flight is answered, and what is being taken is taken."""
+        waiting = [self.answered()]
         if self._downlinks is not None:
             waiting.append(self._downlinks.stop())
         await asyncio.gather(*waiting)

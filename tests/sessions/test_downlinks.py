@@ -157,6 +157,28 @@ async def test_a_flood_is_sent_again_and_none_of_qos_1_is_lost_or_out_of_order(
     assert "connection.client_id_conflict" not in {line["event"] for line in lines}
 
 
+async def test_a_flood_has_no_uplink_sent_twice(fake: Fake, it: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downlinks, "MAX_MESSAGES", 20)
+    fake.script.puback = lambda _: None
+    inbox = MemoryInbox()
+    inbox.ready.clear()
+    run = begin(it, fake.port, inbox, action_timeout=5000)
+    await subscribed(fake)
+    await run.put(1, 3)
+    await fake.wait_until(lambda: len(fake.published) == 3)
+    for number in range(60):
+        fake.client.publish(TOPIC, b"%d" % number, 1)
+    await until(lambda: inbox.given, "it is given")
+    inbox.ready.set()
+    await until(lambda: len(inbox.taken) >= 20, "what the buffer holds is taken, and the link is to end")
+    fake.script.puback = lambda _: 0
+    for one in list(fake.published):
+        fake.clients[0].answer(4, one.mid)
+    await until(lambda: len(set(inbox.payloads)) == 60, "all are taken")
+    await run.until_settled()
+    assert len(fake.published) == 3
+
+
 async def test_qos_0_beyond_the_buffer_is_discarded_told_and_counted(
     fake: Fake, it: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
