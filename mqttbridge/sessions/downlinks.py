@@ -11,7 +11,8 @@ Invariants:
 2. The buffer is bounded, and reading is never paused: acknowledgements of uplinks come on the same wire. With QoS 1,
    what finds no room is not acknowledged, nor is anything behind it; when what came before is taken, the link is
    ended on purpose, and the broker sends the rest again. With QoS 0 it is discarded, told and counted.
-3. After `stop` nothing is taken that was not being taken already: the broker keeps it.
+3. What was taken when its link was gone already is not taken again when the broker repeats it in the same session.
+4. After `stop` nothing is taken that was not being taken already: the broker keeps it.
 """
 
 from __future__ import annotations
@@ -101,6 +102,10 @@ class Downlinks:
         self._size = 0
         self._overflown = False
         self._stopped = False
+        self._taken: dict[int, tuple[str, bytes, bytes]] = {}
+        """By packet identifier: what was taken and could not be acknowledged, the last batch at most."""
+        self._session = 0
+        """Which of the broker's sessions this is."""
         self._came = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -114,10 +119,16 @@ class Downlinks:
 
     # -- the link's life -----------------------------------------------------------------------------------------
 
-    def open(self, link: Link, dead: asyncio.Future[LinkError]) -> None:
-        """Begin with a new link. `dead` is given the error when the link is to end."""
+    def open(self, link: Link, dead: asyncio.Future[LinkError], *, resumed: bool = False) -> None:
+        """Begin with a new link. `dead` is given the error when the link is to end.
+
+        `resumed`: the broker still has our session, with the packet identifiers in it.
+        """
         self._link, self._dead = link, dead
         self._overflown = False
+        if not resumed:
+            self._session += 1
+            self._taken.clear()
         if self._taking is None:
             self._taking = asyncio.ensure_future(self._take())
 
@@ -236,10 +247,12 @@ class Downlinks:
 
     async def _give(self, batch: list[Received]) -> None:
         """Give one batch to the inbox, however often it takes, and acknowledge it."""
-        link, dead = self._link, self._dead
+        link, dead, session = self._link, self._dead, self._session
+        known = {message.mid for message in batch if self._was_taken(message)}
         while batch:
             try:
-                await self._inbox.take(self._connection, batch)
+                if new := [message for message in batch if message.mid not in known]:
+                    await self._inbox.take(self._connection, new)
                 break
             except JournalError:
                 # The journal says so itself, in the log and in health. The broker keeps what is not acknowledged.
@@ -253,6 +266,13 @@ class Downlinks:
                 batch = [message for message in batch if message.qos == 0]
         if link is not None and link is self._link:
             link.acknowledge(batch)
+        elif session == self._session:
+            self._taken = {message.mid: _content(message) for message in batch if message.qos}
+
+    def _was_taken(self, message: Received) -> bool:
+        """Whether it came and was taken before, on a link that was gone when it was to be acknowledged."""
+        before = self._taken.pop(message.mid, None) if message.qos else None
+        return message.dup and before == _content(message)
 
     def _end_overflown(self) -> None:
         """End the link once all that is to be taken before what found no room is taken."""
@@ -260,6 +280,11 @@ class Downlinks:
             _end(
                 self._dead, Overflown("more downlinks came at once than can be held: the broker is to send them again")
             )
+
+
+def _content(message: Received) -> tuple[str, bytes, bytes]:
+    """Give what is the same whenever the broker sends it."""
+    return message.topic, message.payload, message.correlation
 
 
 def _size(message: Received) -> int:

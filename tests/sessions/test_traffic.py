@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,7 +20,7 @@ from tests.sessions.simulated import Hands, SimulatedJournal, SimulatedLink
 from tests.sessions.taking import MemoryInbox, MemoryReceipts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 HOUR = 3_600_000
 DEV_EUI = "0018B20000000B20"
@@ -145,3 +145,70 @@ def test_a_flood_of_downlinks_never_brings_a_connection_to_the_schedule_of_a_bro
         assert action.delay is not None
         assert action.delay <= 1.0
         now += action.delay
+
+
+class Answering(SimulatedLink):
+    """Keeps what was acknowledged."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: None)
+        self.acknowledged: list[int] = []
+
+    def acknowledge(self, messages: Sequence[Received]) -> None:
+        self.acknowledged += [message.mid for message in messages]
+
+
+def opened(downlinks: Downlinks, *, resumed: bool = True) -> Answering:
+    """Give the downlinks another link."""
+    link, dead = Answering(), asyncio.get_running_loop().create_future()
+    downlinks.interrupt()
+    downlinks.open(link, dead, resumed=resumed)
+    return link
+
+
+@pytest.mark.parametrize(
+    ("again", "payloads"),
+    [
+        ({}, [b"1", b"2", b"3"]),
+        ({"dup": False}, [b"1", b"2", b"1", b"3"]),
+        ({"payload": b"x"}, [b"1", b"2", b"x", b"3"]),
+        ({"correlation": b"x"}, [b"1", b"2", b"1", b"3"]),
+    ],
+    ids=["the same", "another one alike", "another payload", "other correlation data"],
+)
+async def test_what_was_taken_when_its_link_was_gone_is_acknowledged_and_not_taken_twice(
+    again: dict[str, Any], payloads: list[bytes]
+) -> None:
+    inbox = MemoryInbox()
+    inbox.ready.clear()
+    downlinks = Downlinks("acme", "d/+", inbox, action_timeout=1000, throttle=Throttle(Hands()), tally=None)
+    first = opened(downlinks)
+    downlinks.received([Received("d/1", b"1", 1, retain=False, mid=1), Received("d/2", b"2", 1, retain=False, mid=2)])
+    await until(lambda: inbox.given)
+    second = opened(downlinks)
+    repeated = Received(**{"topic": "d/1", "payload": b"1", "qos": 1, "retain": False, "mid": 1, "dup": True, **again})
+    downlinks.received([repeated, Received("d/2", b"2", 1, retain=False, mid=2, dup=True)])
+    downlinks.received([Received("d/3", b"3", 1, retain=False, mid=3)])
+    inbox.ready.set()
+    await until(lambda: second.acknowledged == [1, 2, 3])
+    assert inbox.payloads == payloads
+    downlinks.received([Received("d/1", b"1", 1, retain=False, mid=1, dup=True)])
+    await until(lambda: inbox.payloads == [*payloads, b"1"])
+    assert first.acknowledged == []
+    await downlinks.close()
+
+
+async def test_a_broker_that_lost_our_session_repeats_nothing_that_was_taken() -> None:
+    inbox = MemoryInbox()
+    inbox.ready.clear()
+    downlinks = Downlinks("acme", "d/+", inbox, action_timeout=1000, throttle=Throttle(Hands()), tally=None)
+    opened(downlinks)
+    downlinks.received([Received("d/1", b"1", 1, retain=False, mid=1)])
+    await until(lambda: inbox.given)
+    opened(downlinks)
+    inbox.ready.set()
+    await until(lambda: inbox.taken)
+    opened(downlinks, resumed=False)
+    downlinks.received([Received("d/1", b"1", 1, retain=False, mid=1, dup=True)])
+    await until(lambda: inbox.payloads == [b"1", b"1"])
+    await downlinks.close()
