@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["advice", "no_way_back"]
 
+PLACEHOLDER = re.compile(r"\{[A-Za-z][A-Za-z0-9_. -]{0,40}\}").search
 LOOPBACK = re.compile(r"http://(?:localhost|127\.[0-9.]+|\[::1\])(?:[:/]|$)").match
 
 
@@ -30,6 +31,11 @@ def advice(settings: Settings) -> list[str]:
     for name, flow in settings.flows.items():
         if active and not active.intersection(flow.connections):
             found.append(f"flow {name}: none of its connections is active: what it matches goes nowhere by it")
+    for name, source in settings.sources.items():
+        placeholders = PLACEHOLDER(" ".join(map(plain, source.topics))) if isinstance(source, MqttSource) else None
+        if placeholders:
+            text = f"topics has {placeholders[0]}, which stands for nothing here; write + for any level"
+            found.append(f"source {name}: {text}")
     found += _about_downlinks(settings, sorted(active))
     return found
 

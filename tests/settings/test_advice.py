@@ -51,6 +51,13 @@ def test_a_key_that_goes_over_the_wire_in_the_clear_is_said(url: str, number: in
     assert len(advice(Settings(sources={"cs": source}, connections=plain.connections))) == number
 
 
+def test_a_topic_filter_copied_from_a_manual_with_its_placeholders_is_said() -> None:
+    topics = ("v3/+/devices/+/up", "v3/{application id}@ttn/devices/{device id}/up")
+    sources = {"ttn": MqttSource(format="tts", host_name="h", username="a", topics=topics)}
+    (found,) = advice(Settings(sources=sources, connections=settings().connections))
+    assert found == "source ttn: topics has {application id}, which stands for nothing here; write + for any level"
+
+
 def test_each_format_has_its_way_back() -> None:
     mqtt = {"host_name": "h", "topics": ("a",)}
     assert "apiUrl" in no_way_back(HttpSource())
