@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 DEVICES = 8
 """Of each source."""
-SAMPLES = 150
+SAMPLES = 120
 WARM = 20
 """Before the samples, so that nothing is measured that happens once."""
 PACE = 0.01
+FLOOD = 2500
+"""More than a connection may have unfinished, and a session holds besides."""
 UNDELAYED = 1.0
 """Seconds. A server that hangs is given up after 8, a dead one is tried again after 1 to 60."""
 SOURCES = ("good", "hangs", "dead")
@@ -53,8 +55,8 @@ def document(number: int) -> bytes:
 class Lrc(FakeLrc):
     """Knows when it took each payload."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port=port)
         self.taken: dict[int, float] = {}
 
     def handle(self, request: Request) -> Answer:
@@ -160,22 +162,26 @@ async def test_servers_that_hang_or_are_dead_delay_neither_other_downlinks_nor_a
             assert max(during) < UNDELAYED
 
 
-async def test_a_backlog_that_fills_a_connections_queue_delays_neither_its_uplinks_nor_other_connections(
+async def test_a_backlog_that_fills_a_connections_queue_delays_no_uplink_and_no_other_connection_and_is_not_lost(
     tmp_path: Path, plain_mosquitto: Mosquitto
 ) -> None:
     others = {name: pattern.replace("mqtt/", "other/") for name, pattern in PATTERNS.items()}
     async with Lrc() as good, Lrc() as hangs, customer(plain_mosquitto) as own:
         hangs.always = Fault(hang=True)
-        servers = {"good": good.url, "hangs": hangs.url, "dead": f"http://127.0.0.1:{free_port()}"}
+        port = free_port()
+        servers = {"good": good.url, "hangs": hangs.url, "dead": f"http://127.0.0.1:{port}"}
         sources = {name: {"transport": "http", "apiUrl": url} for name, url in servers.items()}
-        connections = {"acme": to(plain_mosquitto, **PATTERNS), "other": to(plain_mosquitto, **others)}
+        connections = {
+            "acme": to(plain_mosquitto, downlinkRate=10_000, **PATTERNS),
+            "other": to(plain_mosquitto, **others),
+        }
         async with bridge(tmp_path, sources=sources, connections=connections) as daemon:
             await ready(daemon, 2)
             traffic = Traffic(daemon, own, good)
             traffic.prefix = "other"
             await traffic.measure(count=WARM)
             before = await traffic.measure()
-            flood = [(number, device(("hangs", "dead")[number % 2], number)) for number in range(3000)]
+            flood = [(number, device(("hangs", "dead")[number % 2], number)) for number in range(FLOOD)]
             messages = [(f"mqtt/things/{dev_eui}/downlink", document(number)) for number, dev_eui in flood]
             await asyncio.to_thread(publish, plain_mosquitto, messages)  # else it is in the way of what is measured
             await daemon.until_said("downlink.delayed", connection="acme")
@@ -184,6 +190,12 @@ async def test_a_backlog_that_fills_a_connections_queue_delays_neither_its_uplin
             await waiting(daemon, 1000)
             assert max(before) < UNDELAYED
             assert max(during) < UNDELAYED
+            await daemon.kill()
+            hangs.always = None
+            async with Lrc(port) as dead:
+                await daemon.restart()
+                await _until(lambda: len(hangs.taken) + len(dead.taken) == FLOOD)
+                await waiting(daemon, 0)
 
 
 async def ready(daemon: Bridge, connections: int = 1) -> None:
