@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from mqttbridge.settings.loops import loops
 from mqttbridge.settings.schema import MqttSource
 from mqttbridge.settings.secret import plain
 
@@ -36,6 +37,7 @@ def advice(settings: Settings) -> list[str]:
         if placeholders:
             text = f"topics has {placeholders[0]}, which stands for nothing here; write + for any level"
             found.append(f"source {name}: {text}")
+    found += loops(settings)
     found += _about_downlinks(settings, sorted(active))
     return found
 
