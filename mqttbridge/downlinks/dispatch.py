@@ -307,9 +307,19 @@ class Dispatcher:
         """Keep ends until they are on disk, with their receipts."""
         for end in ends:
             ended = self._ended(end)
-            connection = self._connections.get(ended.connection)
-            wanted = connection is not None and connection.configuration.downlink_receipt_topic_pattern is not None
-            self._ends[end.pending.seq] = (ended, receipt(ended) if wanted else None, end.reference)
+            self._ends[end.pending.seq] = (ended, self._receipt(ended), end.reference)
+
+    def _receipt(self, ended: Ended) -> ReceiptBody | None:
+        """Make a receipt, if one is wanted. A bug costs it alone: its downlink must end, or it would be sent again."""
+        connection = self._connections.get(ended.connection)
+        if connection is None or connection.configuration.downlink_receipt_topic_pattern is None:
+            return None
+        try:
+            return receipt(ended)
+        except Exception:
+            log.exception("downlink.crashed", source=self._source)
+            self._metrics.receipt_lost(ended.connection)
+            return None
 
     def _ended(self, end: End) -> Ended:
         pending = end.pending

@@ -160,6 +160,10 @@ class CountedMetrics:
         self.ended: Counter[tuple[str, str]] = Counter()
         self.delayed: Counter[str] = Counter()
         self.retried: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+
+    def receipt_lost(self, connection: str) -> None:
+        self.lost[connection] += 1
 
     def downlink_received(self, connection: str, count: int = 1) -> None:
         self.received[connection] += count

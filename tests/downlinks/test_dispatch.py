@@ -492,3 +492,23 @@ async def test_five_hundred_devices_and_a_moody_network_end_each_exactly_once(wo
     for device in range(50):
         mine = [seq for seq in dict.fromkeys(world.network.sent) if seq % 50 == device]
         assert mine == sorted(mine)
+
+
+async def test_a_receipt_that_cannot_be_made_is_lost_alone_and_its_downlink_ends(
+    world: World, lines: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = dispatch.receipt
+
+    def receipt(ended: Any) -> Any:  # noqa: ANN401 (as the real one)
+        if ended.dev_eui == A:
+            raise ZeroDivisionError("a bug")
+        return make(ended)
+
+    monkeypatch.setattr(dispatch, "receipt", receipt)
+    world.journal.put(pending(1, A), pending(2, B))
+    async with world.running() as task:
+        await world.ended(2)
+        assert not task.done()
+    assert len(named(lines, "downlink.crashed")) == 1
+    assert (world.network.taken[1], world.network.taken[2]) == (1, 1)
+    assert world.metrics.lost == {"acme": 1}
