@@ -110,7 +110,11 @@ class DownlinkJournal(Protocol):
     """The durable queue of downlinks. `SqliteDownlinks` is the one there is."""
 
     async def former_key(self, connection: str, mid: int, digest: bytes) -> str | None:
-        """Give the key of the newest message with this mid and digest, if there was one. Raises `JournalFailed`."""
+        """Give the key of the newest message with this mid, if its digest is this one. Raises `JournalFailed`.
+
+        A broker does not use a mid again before it was acknowledged: whatever came with it since is no copy, and
+        neither is what came before that.
+        """
         ...
 
     async def accept(self, downlinks: Sequence[AcceptedDownlink]) -> None:

@@ -63,7 +63,7 @@ CREATE TABLE downlink(
     receipt TEXT) STRICT;
 CREATE INDEX downlink_pending ON downlink(source, seq) WHERE state = 0;
 CREATE INDEX downlink_receipt ON downlink(connection, seq) WHERE state = 1;
-CREATE INDEX downlink_message ON downlink(connection, mid, digest);
+CREATE INDEX downlink_message ON downlink(connection, mid);
 CREATE INDEX downlink_sender ON downlink(dev_eui, correlation_id) WHERE dev_eui IS NOT NULL;
 CREATE INDEX downlink_reference ON downlink(dev_eui, reference) WHERE reference IS NOT NULL;
 CREATE INDEX downlink_done ON downlink(connection, ended) WHERE state = 2;
@@ -102,7 +102,8 @@ SELECT json_group_array(json_array(seq, receipt)) FROM (
     SELECT seq, receipt FROM downlink WHERE connection = ? AND state = 1 AND seq > ? ORDER BY seq LIMIT ?)
 """
 FORMER_KEY = """
-SELECT key FROM downlink WHERE connection = ? AND mid = ? AND digest = ? AND received > ? ORDER BY seq DESC LIMIT 1
+SELECT key FROM (SELECT key, digest, received FROM downlink WHERE connection = ? AND mid = ? ORDER BY seq DESC LIMIT 1)
+WHERE digest = ? AND received > ?
 """
 SENDER = """
 SELECT connection, correlation_id FROM downlink WHERE dev_eui = ? AND correlation_id = ? ORDER BY seq DESC LIMIT 1
@@ -313,7 +314,7 @@ class DownlinkStore:
         return [Receipt(seq, _decode(text, ReceiptBody, seq)) for seq, text in rows]
 
     def former_key(self, connection: str, mid: int, digest: bytes, now: int) -> str | None:
-        """Give the key of the newest such message of the last 24 hours."""
+        """Give the key of the newest message with this mid, if it is such a one, of the last 24 hours."""
         row = self._db.execute(FORMER_KEY, (connection, mid, digest.hex(), now - RECENT_MS)).fetchone()
         return row[0] if row else None
 

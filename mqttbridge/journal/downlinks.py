@@ -74,7 +74,10 @@ class SqliteDownlinks:
         return journal
 
     async def former_key(self, connection: str, mid: int, digest: bytes) -> str | None:
-        """Give the key of the newest message with this mid and digest, of the last 24 hours. Raises `JournalFailed`."""
+        """Give the key of the newest message with this mid, if its digest is this one and it is not 24 hours old.
+
+        Raises `JournalFailed`.
+        """
         now = self._clock.now()
         found: str | None = await self._ask(
             lambda store: store.former_key(connection, mid, digest, now), what="former_key"

@@ -59,7 +59,7 @@ class MemoryDownlinks:
         self.devices: dict[str, Device] = {}
         self.reads: list[tuple[int, int]] = []
         self._seq = 0
-        self._keys: dict[tuple[str, int, bytes], str] = {}
+        self._keys: dict[tuple[str, int], tuple[bytes, str]] = {}
         self._watchers: dict[str, Callable[[], None]] = {}
 
     async def _turn(self) -> None:
@@ -69,7 +69,8 @@ class MemoryDownlinks:
 
     async def former_key(self, connection: str, mid: int, digest: bytes) -> str | None:
         await self._turn()
-        return self._keys.get((connection, mid, digest))
+        newest, key = self._keys.get((connection, mid), (b"", ""))
+        return key if newest == digest else None
 
     async def accept(self, downlinks: Sequence[AcceptedDownlink]) -> None:
         await self._turn()
@@ -81,7 +82,7 @@ class MemoryDownlinks:
         for one in downlinks:
             self._seq += 1
             self.accepted.append(one)
-            self._keys[one.connection, one.mid, one.digest] = one.key
+            self._keys[one.connection, one.mid] = (one.digest, one.key)
             if one.downlink is not None:
                 assert one.source
                 assert one.receipt is None

@@ -117,8 +117,10 @@ async def test_a_copy_has_the_key_of_the_message_and_another_message_has_not(des
     )
     assert copy.key == first.key
     assert len({first.key, new.key, other.key, zero.key}) == 4
-    (latest,) = await taken(desk, message(mid=5, dup=True))
-    assert latest.key == new.key
+    (latest,) = await taken(desk, message(mid=5, dup=True, FPort=2))
+    assert latest.key == other.key
+    (late,) = await taken(desk, message(mid=5, dup=True))
+    assert late.key not in {first.key, new.key}, "the broker has used its packet identifier again since"
 
 
 async def test_the_default_key_is_sixteen_random_hex_digits() -> None:
@@ -361,6 +363,16 @@ async def test_receipts_that_wait_take_room_too(desk: Desk) -> None:
     await desk.journal.receipted(list(desk.journal.waiting_receipts)[:1])
     await asyncio.wait_for(task, 5)
     assert len(desk.journal.accepted) == ROOM + 1
+
+
+async def test_what_is_stored_is_told_part_by_part_while_the_rest_has_to_wait() -> None:
+    desk = Desk(downlink_rate=20)
+    told: list[tuple[int, int]] = []
+    messages = [message(mid=mid) for mid in range(1, 221)]
+    await desk.intake.take("acme", messages, lambda number: told.append((number, len(desk.journal.accepted))))
+    assert told[0] == (200, 200)
+    assert sum(number for number, _ in told) == 220
+    assert [stored for _, stored in told] == [sum(number for number, _ in told[:at]) for at in range(1, len(told) + 1)]
 
 
 async def test_a_flood_is_taken_at_the_rate_of_the_connection(lines: list[Any]) -> None:

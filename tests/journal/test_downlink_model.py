@@ -187,11 +187,8 @@ class DownlinksMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), mid=few, device=few)
     def look_up(self, name: str, mid: int, device: int) -> None:
-        keys = [
-            row.given.key
-            for row in self.rows
-            if (row.given.connection, row.given.mid, row.given.digest) == (name, mid, bytes([device]))
-        ]
+        same = [row.given for row in self.rows if (row.given.connection, row.given.mid) == (name, mid)]
+        keys = [one.key for one in same[-1:] if one.digest == bytes([device])]
         found = self.runner.run(self.journal.former_key(name, mid, bytes([device])))
         assert found == (keys[-1] if keys else None)
         senders: dict[tuple[str, str], str] = {}

@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> Iterator[DownlinkStore]:
 PLANS = [
     (downlink_store.PENDING_OF, ("lrc", 0, 9), "USING INDEX downlink_pending (source=? AND seq>?)"),
     (downlink_store.RECEIPTS_OF, ("a", 0, 9), "USING INDEX downlink_receipt (connection=? AND seq>?)"),
-    (downlink_store.FORMER_KEY, ("a", 1, "00", 0), "downlink_message (connection=? AND mid=? AND digest=?)"),
+    (downlink_store.FORMER_KEY, ("a", 1, "00", 0), "USING INDEX downlink_message (connection=? AND mid=?)"),
     (downlink_store.SENDER, ("D", "c"), "downlink_sender (dev_eui=? AND correlation_id=?)"),
     (downlink_store.SENDER_BY_REFERENCE, ("D", "c"), "downlink_reference (dev_eui=? AND reference=?)"),
     (downlink_store.OLD, (0, 9), "USING INDEX downlink_ended (ended<?)"),

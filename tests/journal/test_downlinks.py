@@ -154,6 +154,15 @@ async def test_a_message_that_comes_again_finds_its_newest_key_for_a_day(
     assert await journal.former_key("a", 5, digest) is None
 
 
+async def test_a_message_is_no_copy_of_one_whose_packet_identifier_was_used_again_since(
+    journal: SqliteDownlinks,
+) -> None:
+    digest = b"\x00" * 16
+    await journal.accept([downlink(1, mid=1, digest=digest), downlink(2, mid=1, digest=b"\x01" * 16)])
+    assert await journal.former_key("a", 1, digest) is None
+    assert await journal.former_key("a", 1, b"\x01" * 16) == f"{2:016x}"
+
+
 async def test_news_of_a_downlink_finds_its_sender_by_correlation_id_or_key(journal: SqliteDownlinks) -> None:
     named = Downlink(eui(1), 1, "00", correlation_id="00FF" * 4)
     await journal.accept([downlink(1, downlink=named), downlink(2, connection="b")])
