@@ -141,13 +141,15 @@ class DownlinkIntake:
         now = clock.monotonic()
         self._desks = {id_: _Desk(id_, connection, now) for id_, connection in connections.items()}
 
-    async def take(self, connection: str, messages: Sequence[Received]) -> None:
+    async def take(
+        self, connection: str, messages: Sequence[Received], stored: Callable[[int], None] = lambda _: None
+    ) -> None:
         """Return when every message is on disk, as a pending downlink or with its outcome.
 
         Many messages are taken in parts, as room and rate allow; it waits for these by looking again every half
-        second, or when the next is allowed. Raises `JournalError` only while nothing of them is stored: once a part
-        is, the rest is tried until it is too, since all would be given again otherwise. Calls for one connection come
-        one after the other.
+        second, or when the next is allowed. `stored` is called after each part with its number of messages. Raises
+        `JournalError` only while nothing of them is stored: once a part is, the rest is tried until it is too. Calls
+        for one connection come one after the other.
         """
         desk = self._desks[connection]
         done = 0
@@ -165,6 +167,7 @@ class DownlinkIntake:
                     await self._sleep(JOURNAL_RETRY)
             desk.bucket.take(number, self._clock.monotonic())
             done += number
+            stored(number)
 
     # --- room and rate
 

@@ -6,7 +6,7 @@ but QoS 0 and 1 comes, and no packet identifier of ours is remembered by the bro
 
 Invariants:
 
-1. A message with QoS 1 is acknowledged only after `Inbox.take` returned, in the order in which it came, and on the
+1. A message with QoS 1 is acknowledged only after the inbox has stored it, in the order in which it came, and on the
    link that it came on. Otherwise the broker sends it again.
 2. The buffer is bounded, and reading is never paused: acknowledgements of uplinks come on the same wire. With QoS 1,
    what finds no room is not acknowledged, nor is anything behind it; when what came before is taken, the link is
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from mqttbridge.mqtt.link import Link, Received
     from mqttbridge.observe.throttle import Throttle
     from mqttbridge.sessions.inbox import Inbox
+
+    Content = tuple[str, bytes, bytes]
+    """Topic, payload and correlation data of a message."""
 
 __all__ = ["Downlinks", "Ended", "Overflown", "Tally"]
 
@@ -102,7 +105,7 @@ class Downlinks:
         self._size = 0
         self._overflown = False
         self._stopped = False
-        self._taken: dict[int, tuple[str, bytes, bytes]] = {}
+        self._taken: dict[int, Content] = {}
         """By packet identifier: what was taken and could not be acknowledged, the last batch at most."""
         self._session = 0
         """Which of the broker's sessions this is."""
@@ -246,13 +249,23 @@ class Downlinks:
         return batch
 
     async def _give(self, batch: list[Received]) -> None:
-        """Give one batch to the inbox, however often it takes, and acknowledge it."""
+        """Give one batch to the inbox, however often it takes, and acknowledge what it has stored."""
         link, dead, session = self._link, self._dead, self._session
         known = {message.mid for message in batch if self._was_taken(message)}
-        while batch:
+        late: dict[int, Content] = {}
+
+        def stored(number: int) -> None:
+            """Acknowledge up to the last one that was stored: the rest of a flood may have to wait for long."""
+            at = 0
+            while number:
+                number -= batch[at].mid not in known
+                at += 1
+            self._answer(link, session, batch[:at], late)
+            del batch[:at]
+
+        while new := [message for message in batch if message.mid not in known]:
             try:
-                if new := [message for message in batch if message.mid not in known]:
-                    await self._inbox.take(self._connection, new)
+                await self._inbox.take(self._connection, new, stored)
                 break
             except JournalError:
                 # The journal says so itself, in the log and in health. The broker keeps what is not acknowledged.
@@ -263,11 +276,16 @@ class Downlinks:
                     _end(dead, Ended(f"internal error ({type(error).__name__}); please report it"))
                 return
             if link is None or link is not self._link:
-                batch = [message for message in batch if message.qos == 0]
+                batch[:] = [message for message in batch if message.qos == 0]
+        self._answer(link, session, batch, late)
+
+    def _answer(self, link: Link | None, session: int, messages: Sequence[Received], late: dict[int, Content]) -> None:
+        """Acknowledge what was taken; if its link is gone, add it to `late`, to be known when it comes again."""
         if link is not None and link is self._link:
-            link.acknowledge(batch)
+            link.acknowledge(messages)
         elif session == self._session:
-            self._taken = {message.mid: _content(message) for message in batch if message.qos}
+            late.update((message.mid, _content(message)) for message in messages if message.qos)
+            self._taken = late
 
     def _was_taken(self, message: Received) -> bool:
         """Whether it came and was taken before, on a link that was gone when it was to be acknowledged."""
@@ -282,7 +300,7 @@ class Downlinks:
             )
 
 
-def _content(message: Received) -> tuple[str, bytes, bytes]:
+def _content(message: Received) -> Content:
     """Give what is the same whenever the broker sends it."""
     return message.topic, message.payload, message.correlation
 

@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 
 
 class MemoryInbox:
-    """Takes downlinks when `ready` is set; fails `failures` times first."""
+    """Takes downlinks when `ready` is set; fails `failures` times first. Beyond `at_once`, when there is `room`."""
 
     def __init__(self) -> None:
         self.ready = asyncio.Event()
         self.ready.set()
+        self.room = asyncio.Event()
+        self.at_once = 1000
         self.given: list[Received] = []
         self.taken: list[Received] = []
         self.failures = 0
         self.crashes = 0
         self.cancelled = 0
 
-    async def take(self, connection: str, messages: Sequence[Received]) -> None:
+    async def take(
+        self, connection: str, messages: Sequence[Received], stored: Callable[[int], None] = lambda _: None
+    ) -> None:
         assert connection == "acme"
         self.given += messages
         try:
@@ -41,7 +45,13 @@ class MemoryInbox:
         if self.failures:
             self.failures -= 1
             raise JournalFailed("the disk is full")
-        self.taken += messages
+        first, rest = messages[: self.at_once], messages[self.at_once :]
+        self.taken += first
+        stored(len(first))
+        if rest:
+            await self.room.wait()
+            self.taken += rest
+            stored(len(rest))
 
     @property
     def payloads(self) -> list[bytes]:

@@ -77,6 +77,26 @@ async def test_a_downlink_is_acknowledged_only_after_it_was_taken(fake: Fake, it
     assert inbox.payloads == [b"1"]
 
 
+async def test_what_is_stored_is_acknowledged_while_the_rest_of_a_flood_has_to_wait(fake: Fake, it: Bench) -> None:
+    inbox = MemoryInbox()
+    inbox.at_once = 3
+    inbox.ready.clear()
+    run = begin(it, fake.port, inbox)
+    await subscribed(fake)
+    fake.client.publish(TOPIC, b"first", 1)
+    await until(lambda: inbox.given, "it is being taken while others come")
+    for number in range(10):
+        fake.client.publish(TOPIC, b"%d" % number, number % 2)
+    inbox.ready.set()
+    await until(lambda: len(inbox.given) == 11, "all are given")
+    await fake.wait_until(lambda: fake.client.count(4) == 2)
+    assert inbox.payloads == [b"first", b"0", b"1", b"2"]
+    assert len(fake.client.session.unanswered) == 4
+    inbox.room.set()
+    await fake.wait_until(lambda: fake.client.count(4) == 6)
+    assert run.status().state is State.OPENED
+
+
 async def test_a_disk_that_fails_delays_the_acknowledgement(fake: Fake, it: Bench) -> None:
     inbox = MemoryInbox()
     inbox.failures = 3
