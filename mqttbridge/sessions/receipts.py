@@ -6,7 +6,8 @@ both together. While an uplink is under suspicion none is sent: it is not to be 
 
 A receipt waits in the journal until the broker has it, or is given up: refused for good, not to be rendered, too
 large, or in flight at three links that the broker ended (some hang up on topics that they do not allow). After such a
-loss receipts go one by one. Must never let a receipt hold up an uplink, nor lose one without saying so.
+loss receipts go one by one. (The journal itself lets go of those that nobody published for 7 days.) Must never let a
+receipt hold up an uplink, nor give one up without saying so.
 """
 
 from __future__ import annotations

@@ -49,7 +49,6 @@ JOURNAL_RETRY = 1.0
 DRAIN_FOR = 5.0
 REFUSED_DELAY = 60.0
 """After a refused login: trying a wrong password fast locks accounts."""
-"""What may stand in front of a filter: shared subscriptions (MQTT 5, section 4.8.2), and what EMQX has of that kind."""
 SUMMARY_EVERY = 600.0
 """Seconds."""
 
