@@ -15,10 +15,13 @@ from mqttbridge.formats.sample import uplink
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Splitter", "body", "mqtt_connect", "posts", "publishes", "subscribe", "uplinks"]
+__all__ = ["CYCLE", "Splitter", "body", "mqtt_connect", "posts", "publishes", "subscribe", "uplinks"]
 
-CYCLE = 10_000
-"""Packets that are built and then sent over and over; more than any window, so that packet identifiers stay unique."""
+CYCLE = 100_000
+"""Packets that are built and then sent over and over. Up to so many uplinks, none is a copy of another."""
+DEVICES = 10_000
+IDENTIFIERS = 60_000
+"""Packet identifiers: more than any window."""
 PUBLISH = 3
 NDJSON = b"application/x-ndjson"
 JSON = b"application/json"
@@ -30,8 +33,12 @@ def body(index: int) -> bytes:
 
 
 def uplinks(count: int) -> list[bytes]:
-    """Give documents of `count` devices."""
-    return [body(index) for index in range(count)]
+    """Give so many documents, of all different uplinks of `DEVICES` devices."""
+    now = int(time.time() * 1000)
+    return [
+        uplink(f"{index % DEVICES:016x}", fcnt=index // DEVICES, payload_hex=f"{index:08x}", time_ms=now)
+        for index in range(count)
+    ]
 
 
 def _varint(value: int) -> bytes:
@@ -56,7 +63,7 @@ def publishes(count: int) -> list[bytes]:
     """Give PUBLISH packets with QoS 1 on `network/<DevEUI>/uplink`, as many as the cycle has."""
     made = enumerate(uplinks(min(count, CYCLE)))
     return [
-        _packet(0x32, _text(f"network/{index:016x}/uplink"), (index + 1).to_bytes(2, "big"), payload)
+        _packet(0x32, _text(f"network/{index:016x}/uplink"), (index % IDENTIFIERS + 1).to_bytes(2, "big"), payload)
         for index, payload in made
     ]
 
