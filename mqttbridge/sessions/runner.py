@@ -47,9 +47,10 @@ STARVED_CHECK = 60.0
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
-    """A session from outside. `since` and `retry_at` in monotonic seconds.
+    """A session from outside. `since`, `retry_at` and `down_since` in monotonic seconds.
 
     `downlinks`: why the broker sends no downlinks over an open link, as a sentence; empty while all is well.
+    `attempts`: how often it failed in a row. `down_since`: since when it is not open, whatever it tried; None: it is.
     """
 
     state: State
@@ -58,6 +59,8 @@ class SessionStatus(msgspec.Struct, frozen=True):
     retry_at: float | None
     in_flight: int
     downlinks: str = ""
+    attempts: int = 0
+    down_since: float | None = None
 
 
 class BrokerSession:
@@ -99,6 +102,7 @@ class BrokerSession:
         )
         self._options = self._link_options(client_id)
         self._machine = machine.Session(since=clock.monotonic())
+        self._down_since: float | None = self._machine.since
         self._stopping = asyncio.Event()
         self._link: Link | None = None
         self._grant = Grant()
@@ -121,7 +125,16 @@ class BrokerSession:
         """Tell how it is."""
         now = self._machine
         in_flight = self._traffic.delivery.in_flight
-        return SessionStatus(now.state, now.since, now.why, now.retry_at, in_flight, self._traffic.problem)
+        return SessionStatus(
+            now.state,
+            now.since,
+            now.why,
+            now.retry_at,
+            in_flight,
+            self._traffic.problem,
+            now.attempts,
+            self._down_since,
+        )
 
     def stop(self) -> None:
         """Ask it to end: what is in flight gets some seconds, then `run` returns."""
@@ -133,6 +146,10 @@ class BrokerSession:
         try:
             while True:
                 self._machine, said, action = machine.step(self._machine, event, self._policy)
+                if self._machine.state is machine.State.OPENED:
+                    self._down_since = None
+                elif self._down_since is None:
+                    self._down_since = self._machine.since
                 for line in said:
                     self._announce(line)
                 if isinstance(action, machine.End):
