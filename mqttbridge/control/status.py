@@ -94,7 +94,7 @@ class JournalStatus(msgspec.Struct, frozen=True, gc=False):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole. `ok`: nothing to see to. `reasons` (sentences): what is wrong with the disk, so that nothing is taken."""
+    """The whole. `ok`: nothing to see to. `reasons` (sentences): what is wrong with the disk: nothing is taken."""
 
     ok: bool
     version: str
