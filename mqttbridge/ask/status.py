@@ -42,8 +42,11 @@ def show(daemon: Daemon) -> int:
     """Print the page once; give the exit code."""
     status = fetch(daemon)
     console = Console(highlight=False, soft_wrap=True)
-    for line in report(status):
-        console.print(_styled(line))
+    lines = report(status)
+    if console.is_terminal:
+        console.print(Text("\n").join(_styled(line) for line in lines))
+    else:
+        print("\n".join(line.text for line in lines))  # noqa: T201 (a command speaks)
     return _code(status)
 
 

@@ -6,7 +6,6 @@ depends on colour: `style` is for a terminal that has it.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +21,6 @@ __all__ = ["Line", "report", "size", "span"]
 
 WIDTH = 80
 ID_WIDTH = 22
-UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 SIZES = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 
@@ -75,9 +73,16 @@ def _rate(value: float | None) -> str:
     """Write uplinks a second in at most six characters."""
     if value is None:
         return "?"
-    if value == 0:
-        return "0"
-    return f"{value:.2g}" if 0.01 <= value < 10 else f"{value:.0f}" if value >= 10 else "<0.01"  # noqa: PLR2004
+    if value >= 100_000:  # noqa: PLR2004 (more does not fit)
+        return f"{value:.0e}"
+    if value >= 10:  # noqa: PLR2004 (digits that nobody reads)
+        return f"{value:.0f}"
+    return "<0.01" if 0 < value < 0.01 else f"{value:.2g}"  # noqa: PLR2004 (likewise)
+
+
+def _count(count: int) -> str:
+    """Write a number in at most ten characters."""
+    return f"{count:,}" if count < 100_000_000 else f"{count / 1e6:,.0f}M"  # noqa: PLR2004 (more does not fit)
 
 
 def _ago(then: datetime | None, now: datetime, none: str = "-") -> str:
@@ -98,7 +103,7 @@ def _short(name: str, width: int) -> str:
 
 def _wrapped(text: str, indent: str) -> Iterator[Line]:
     """Break a sentence into lines; what is foreign in it must not steer the terminal."""
-    clean = UNPRINTABLE.sub("?", text)
+    clean = "".join(char if char.isprintable() else "?" for char in text)
     for line in textwrap.wrap(clean, WIDTH, initial_indent=indent, subsequent_indent=indent):
         yield Line(line)
 
@@ -204,7 +209,7 @@ def _row(*cells: str) -> str:
     name, state, *numbers = cells
     widths = (6, 10, 6, 6, 6, 6)
     right = " ".join(cell.rjust(width) for cell, width in zip(numbers, widths, strict=True))
-    return f"{_short(name, ID_WIDTH):<{ID_WIDTH}} {state:<11} {right}"
+    return f"{_short(name, ID_WIDTH):<{ID_WIDTH}} {state[:11]:<11} {right}"
 
 
 def _connections(connections: list[ConnectionStatus], now: datetime) -> Iterator[Line]:
@@ -220,11 +225,11 @@ def _connections(connections: list[ConnectionStatus], now: datetime) -> Iterator
                 one.id,
                 one.state,
                 _ago(one.since, now),
-                f"{one.queued:,}",
+                _count(one.queued),
                 _ago(one.oldest, now),
                 _rate(rates.routed if rates is not None else None),
                 _rate(rates.delivered if rates is not None else None),
-                "-" if not one.queued or one.drain_seconds is None else span(one.drain_seconds),
+                span(one.drain_seconds) if one.queued and one.drain_seconds is not None else "-",
             )
         )
         if one.downlinks is not None and one.downlinks.waiting:
