@@ -24,8 +24,6 @@ __all__ = ["Answer", "Daemon", "sockets"]
 
 TIMEOUT = 10.0
 """Seconds."""
-MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -67,7 +65,7 @@ class Daemon:
             # The socket of the unit may be that of a daemon with another configuration.
             connection.request(method, path, headers={HEADER.decode(): quoted(self._config.resolve()).decode()})
             response = connection.getresponse()
-            body = response.read(MAX_ANSWER)
+            body = response.read()
         except (OSError, http.client.HTTPException) as error:
             reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             raise AskError(f"the mqttbridge at {where} gave no answer: {reason}; its log may tell more") from error
