@@ -101,8 +101,7 @@ class BrokerSession:
             tally=metrics,
         )
         self._options = self._link_options(client_id)
-        self._machine = machine.Session(since=clock.monotonic())
-        self._down_since: float | None = self._machine.since
+        self._machine = machine.never_open(clock.monotonic())
         self._stopping = asyncio.Event()
         self._link: Link | None = None
         self._grant = Grant()
@@ -133,7 +132,7 @@ class BrokerSession:
             in_flight,
             self._traffic.problem,
             now.attempts,
-            self._down_since,
+            now.down_since,
         )
 
     def stop(self) -> None:
@@ -146,10 +145,6 @@ class BrokerSession:
         try:
             while True:
                 self._machine, said, action = machine.step(self._machine, event, self._policy)
-                if self._machine.state is machine.State.OPENED:
-                    self._down_since = None
-                elif self._down_since is None:
-                    self._down_since = self._machine.since
                 for line in said:
                     self._announce(line)
                 if isinstance(action, machine.End):
