@@ -120,7 +120,10 @@ class Daemon:
             tools = Tools(journal, downlinks, self._clock, self._metrics, self._throttle)
             self._parts, intake = build(self._settings, tools, orphans=await downlinks.sources())
             server = HttpServer(App(intake, self), listener)
-            async with self._answering_commands(Overview(journal, downlinks.all_waiting, self._metrics, self._clock)):
+            overview = Overview(
+                self._loaded.path, journal, downlinks.all_waiting, metrics=self._metrics, clock=self._clock
+            )
+            async with self._answering_commands(overview):
                 await self._live(self._parts, server, listener, task_status)
         finally:
             with anyio.CancelScope(shield=True):
@@ -132,10 +135,10 @@ class Daemon:
     async def _answering_commands(self, overview: Overview) -> AsyncIterator[None]:
         """Answer on the Unix socket, until all else has ended. The journal's lock says that no other has it."""
         self._overview = overview
-        config = await anyio.to_thread.run_sync(self._loaded.path.resolve)
+        app = await anyio.to_thread.run_sync(LocalApp, self, self._loaded.path)
         listening = await anyio.to_thread.run_sync(listen, self._socket)
         try:
-            async with HttpServer(LocalApp(self, config), listening.socket, PrivateProtocol).serving():
+            async with HttpServer(app, listening.socket, PrivateProtocol).serving():
                 yield
         finally:
             with anyio.CancelScope(shield=True):

@@ -29,6 +29,7 @@ from mqttbridge.sessions.machine import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from mqttbridge.clock import Clock
     from mqttbridge.journal.protocol import Journal
@@ -58,9 +59,16 @@ class Overview:
     """What is known of one running daemon. `run` it as a task, until cancelled."""
 
     def __init__(
-        self, journal: Journal, waiting: Callable[[], Mapping[str, int]], metrics: Metrics, clock: Clock
+        self,
+        config: Path,
+        journal: Journal,
+        waiting: Callable[[], Mapping[str, int]],
+        *,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
         """Begin to count here. `waiting` gives how many downlinks wait, by connection; it is cheap."""
+        self._config = str(config.absolute())
         self._journal = journal
         self._waiting = waiting
         self._metrics = metrics
@@ -89,7 +97,7 @@ class Overview:
             ok=ok,
             version=__version__,
             pid=os.getpid(),
-            config=str(loaded.path.absolute()),
+            config=self._config,
             state_directory=str(loaded.state_directory),
             started=_time(self._started),
             now=_time(shot.wall),
@@ -141,11 +149,12 @@ class _Shot:
         drain, late = self._outlook(name, counts, now, age, validity / 1000)
         is_open = now is not None and now.state is State.OPENED
         behind = is_open and late is not None and drain is None and age > BEHIND
+        losing = rates is not None and (rates.expired or rates.dropped)
         downlinks = self._connection_downlinks(name, settings, now)
         told = downlinks is not None and downlinks.why
         return ConnectionStatus(
             id=name,
-            ok=now is None or (is_open and not behind and not told and not late),
+            ok=now is None or (is_open and not (behind or losing or told or late)),
             state=str(now.state) if now is not None else REMOVED if settings is None else str(State.DEACTIVATED),
             since=self._at(now.since) if now is not None else None,
             down_since=self._at(now.down_since) if now is not None and now.down_since is not None else None,

@@ -71,7 +71,9 @@ class World:
         self.metrics = Metrics(dict, dict, self.health)
         for source in ("lrc", "ns"):
             self.metrics.announce(source)
-        self.overview = Overview(cast("Any", self), lambda: self.down, self.metrics, self)
+        self.overview = Overview(
+            self.loaded.path, cast("Any", self), lambda: self.down, metrics=self.metrics, clock=self
+        )
 
     def now(self) -> int:
         return self.wall
@@ -199,6 +201,16 @@ def test_a_queue_of_which_some_will_expire_needs_attention(world: World) -> None
     assert one.expiring is not None
     assert one.expiring > 700_000
     assert not one.ok
+
+
+@pytest.mark.parametrize(("way", "ok"), [("expired", False), ("dropped", False), ("parked", True)])
+def test_one_that_has_just_lost_uplinks_needs_attention(world: World, way: str, ok: bool) -> None:
+    world.passes(60, c0=(5, 5))
+    assert world.one().ok
+    world.accounts["c0"] = msgspec.structs.replace(world.accounts["c0"], routed=301, **{way: 1})
+    assert world.one().ok is ok
+    world.passes(70, c0=(5, 5))
+    assert world.one().ok
 
 
 def test_an_inactive_one_is_no_fault_and_one_that_is_gone_is_shown_while_it_has_something(world: World) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Answer", "Daemon", "sockets"]
+__all__ = ["Answer", "Daemon"]
 
 TIMEOUT = 10.0
 """Seconds."""
@@ -43,27 +43,23 @@ class _Connection(http.client.HTTPConnection):
         self.sock = connected
 
 
-def sockets(config: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Give where the daemon of a configuration may listen: its own place, then that of the systemd unit."""
-    own = unix.socket_path(find_state_directory(config, environ=environ), environ)
-    return tuple(dict.fromkeys((own, unix.UNIT_DIRECTORY / unix.NAME)))
-
-
 class Daemon:
     """The daemon that runs a configuration."""
 
     def __init__(self, config: Path, environ: Mapping[str, str]) -> None:
         """Nothing is asked yet."""
         self._config = config
-        self._sockets = sockets(config, environ)
+        self._state = find_state_directory(config, environ=environ)
+        own = unix.socket_path(self._state, environ)
+        self.sockets = tuple(dict.fromkeys((own, unix.UNIT_DIRECTORY / unix.NAME)))
+        """Where it may listen: its own place, then that of the systemd unit."""
 
     def ask(self, method: str, path: str) -> Answer:
         """Ask it one thing. Raises `AskError` if it cannot be asked, or gives no answer."""
         where, connected = self._connected()
         try:
             connection = _Connection(connected)
-            # The socket of the unit may be that of a daemon with another configuration.
-            connection.request(method, path, headers={HEADER.decode(): quoted(self._config.resolve()).decode()})
+            connection.request(method, path, headers=self._meant(where))
             response = connection.getresponse()
             body = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -74,6 +70,12 @@ class Daemon:
         problem = _detail(body) if response.status >= http.client.BAD_REQUEST else ""
         return Answer(where, response.status, body, problem)
 
+    def _meant(self, where: Path) -> dict[str, str]:
+        """Say whom we mean, where the daemon of another configuration may be: anywhere but in the state directory."""
+        if where.parent == self._state:
+            return {}
+        return {HEADER.decode(): quoted(self._config).decode()}
+
     def get(self, path: str) -> bytes:
         """Give the body of a good answer. Raises `AskError`."""
         answer = self.ask("GET", path)
@@ -83,7 +85,7 @@ class Daemon:
 
     def _connected(self) -> tuple[Path, socket.socket]:
         failed: list[tuple[Path, OSError]] = []
-        for where in self._sockets:
+        for where in self.sockets:
             try:
                 return where, unix.connect(where, TIMEOUT)
             except OSError as error:

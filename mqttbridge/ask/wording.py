@@ -21,6 +21,7 @@ __all__ = ["Line", "report", "size", "span"]
 
 WIDTH = 80
 ID_WIDTH = 22
+NEARLY_FULL = 0.9
 UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 SIZES = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 
@@ -129,7 +130,8 @@ def _head(status: Status, bad: int) -> Iterator[Line]:
         yield Line(f"all is well: {_many(active, 'active connection')}, {_many(len(status.sources), 'source')}")
     journal = status.journal
     share = f"{size(journal.size)} of {size(journal.max_size)} ({100 * journal.size // max(journal.max_size, 1)}%)"
-    yield Line(f"journal: {share}, {_many(journal.queued, 'uplink')} queued")
+    full = journal.size >= NEARLY_FULL * journal.max_size
+    yield Line(f"journal: {share}, {_many(journal.queued, 'uplink')} queued", "bad" if full else "plain")
 
 
 def _connection(one: ConnectionStatus, now: datetime) -> Iterator[Line]:
@@ -166,6 +168,7 @@ def _queue(one: ConnectionStatus, now: datetime) -> Iterator[Line]:
     moves = "" if rates is None else f"; {_rate(rates.routed)}/s come, {_rate(rates.delivered)}/s are delivered"
     oldest = f", the oldest for {_ago(one.oldest, now)}" if one.oldest is not None else ""
     yield from _wrapped(f"{_many(one.queued, 'uplink')} queued{oldest}{moves}", "  ")
+    yield from _lost(one)
     if not one.queued:
         return
     if one.drain_seconds is not None:
@@ -178,6 +181,16 @@ def _queue(one: ConnectionStatus, now: datetime) -> Iterator[Line]:
         yield from _wrapped(f"about {one.expiring:,} of them will expire {what}{first}", "  ")
     elif one.expires is not None:
         yield from _wrapped(f"the first of them expires {_when(one.expires, now)}", "  ")
+
+
+def _lost(one: ConnectionStatus) -> Iterator[Line]:
+    """Tell what left the queue otherwise than to the broker."""
+    if one.rates is None:
+        return
+    ways = (("expire", one.rates.expired), ("are parked", one.rates.parked), ("are dropped", one.rates.dropped))
+    found = [f"{_rate(rate)}/s {way}" for way, rate in ways if rate]
+    if found:
+        yield Line(f"  and {', '.join(found)}")
 
 
 def _when(then: datetime, now: datetime) -> str:
@@ -232,6 +245,7 @@ def _connections(connections: list[ConnectionStatus], now: datetime) -> Iterator
                 span(one.drain_seconds) if one.queued and one.drain_seconds is not None else "-",
             )
         )
+        yield from _lost(one)
         if one.downlinks is not None and one.downlinks.waiting:
             yield from _downlinks(one.downlinks)
         if one.expiring and one.expires is not None:

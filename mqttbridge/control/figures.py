@@ -50,7 +50,7 @@ class Window(Generic[Sample]):
 
 def per_second(more: int, seconds: float) -> float:
     """Give a rate that reads well: three digits of it are enough."""
-    return float(f"{max(more, 0) / seconds:.3g}")
+    return float(f"{more / seconds:.3g}") if more > 0 else 0.0
 
 
 def drain_time(queued: int, leaving: float, coming: float) -> float | None:

@@ -1,13 +1,15 @@
 """The HTTP application on the Unix socket: what the commands ask a running daemon. JSON; errors are problem details.
 
 It speaks as the listener for everybody does, and shares its machinery; here alone is what only the operator may ask.
-A request may name in `Mqttbridge-Config` the file (percent-encoded) of the daemon that it is meant for: another one
-answers 421 and does nothing.
+A request may name in `Mqttbridge-Config` the file (percent-encoded, by one name or several) of the daemon that it is
+meant for: another one answers 421 and does nothing.
 """
 
 from __future__ import annotations
 
+import os
 import urllib.parse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +19,6 @@ from mqttbridge.sources.asgi import answer, problem, problem_unread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from mqttbridge.control.view import View
     from mqttbridge.sources.asgi import Message, Receive, Scope, Send
@@ -34,17 +35,19 @@ HEADER = b"mqttbridge-config"
 
 
 def quoted(config: Path) -> bytes:
-    """Write a path as a header may hold it."""
-    return urllib.parse.quote_from_bytes(bytes(config)).encode()
+    """Write a path as the header holds it: as it is named, and as it is without links. Looks at the disk."""
+    names = (Path(os.path.abspath(config)), config.resolve())  # noqa: PTH100 (links must stay)
+    return b" ".join(urllib.parse.quote_from_bytes(bytes(name)).encode() for name in names)
 
 
 class LocalApp:
     """The ASGI application under the Unix socket."""
 
     def __init__(self, view: View, config: Path) -> None:
-        """Show the view. `config`: the file that this daemon runs with, resolved."""
+        """Show the view. `config`: the file that this daemon runs with; its links are looked at here."""
         self._view = view
-        self._config = config
+        self._config = config.absolute()
+        self._names = frozenset(quoted(config).split())
         self._under_way = 0
         self._routes: dict[str, tuple[str, Handler]] = {"/status": ("GET", self._status)}
         """By path: the method, and what answers."""
@@ -77,7 +80,7 @@ class LocalApp:
         if handler is None:
             known = ", ".join(f"{method} {path}" for path, (method, _) in self._routes.items())
             await problem_unread(scope, receive, send, 404, f"there is nothing here; there is {known}")
-        elif meant is not None and meant != quoted(self._config):
+        elif meant is not None and self._names.isdisjoint(meant.split()):
             detail = f"it runs with {self._config}: name that file with --config"
             await problem_unread(scope, receive, send, 421, detail)
         elif scope["method"] != method:

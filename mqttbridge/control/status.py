@@ -32,7 +32,7 @@ class DownlinksStatus(msgspec.Struct, frozen=True, gc=False):
     why: str
 
 
-class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionStatus(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One connection, configured or not any more (then its state is REMOVED).
 
     `ok`: nothing to see to. `since`: when its state began. `down_since`: since when it is not open, whatever it tried,
@@ -62,7 +62,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     downlinks: DownlinksStatus | None
 
 
-class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
+class SourceStatus(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One source. `open`, `since`, `why` and `retry_at` are its link's; by HTTP it is always open, since the start.
 
     `last_uplink` is null if none came since the start, and so is what `accepted` and `rejected` count.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mqttbridge.ask import client
-from mqttbridge.ask.client import Daemon, sockets
+from mqttbridge.ask.client import Daemon
 from mqttbridge.control import unix
 from mqttbridge.errors import AskError
 
@@ -64,6 +64,10 @@ def http(status: str, body: bytes) -> bytes:
     return b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n%s" % (status.encode(), len(body), body)
 
 
+def sockets(config: Path, environ: dict[str, str]) -> tuple[Path, ...]:
+    return Daemon(config, environ).sockets
+
+
 def refusal(config: Path, **environ: str) -> str:
     with pytest.raises(AskError) as refused:
         Daemon(config, environ).get("/status")
@@ -86,7 +90,15 @@ def test_it_gives_the_body_of_the_answer_and_says_whom_it_means(
     heard = answering(tmp_path / "run" / unix.NAME, http("200 OK", b"{}"))
     assert Daemon(config, {}).get("/status") == b"{}"
     assert heard[0].startswith(b"GET /status HTTP/1.1\r\n")
-    assert b"mqttbridge-config: %s\r\n" % bytes(config.resolve()) in heard[0]
+    assert b"mqttbridge-config: %s %s\r\n" % (bytes(config), bytes(config.resolve())) in heard[0]
+
+
+def test_in_the_state_directory_of_the_configuration_no_other_can_be_meant(
+    config: Path, tmp_path: Path, answering: Callable[[Path, bytes], list[bytes]]
+) -> None:
+    heard = answering(tmp_path / "state" / unix.NAME, http("200 OK", b"{}"))
+    Daemon(config, {}).get("/status")
+    assert b"mqttbridge-config" not in heard[0]
 
 
 def test_a_daemon_with_another_configuration_is_told(

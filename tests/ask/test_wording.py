@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mqttbridge.ask.wording import WIDTH, report, size, span
-from mqttbridge.control.status import DownlinksStatus, Rates
+from mqttbridge.control.status import DownlinksStatus, JournalStatus, Rates
 from tests.ask.pages import NOW, ago, connection, source, status
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def test_a_disk_that_takes_nothing_is_the_first_news() -> None:
         ({"expires": ago(5)}, "the first of them expires now"),
         ({"downlinks": DownlinksStatus(3, "SUBACK: not authorised")}, "3 downlinks waiting: SUBACK: not authorised"),
         ({"retry_at": ago(1)}, "7 attempts failed"),
+        ({"rates": Rates(5, 1, 0.5, 0, 12)}, "5/s come, 1/s are delivered and 0.5/s expire, 12/s are dropped"),
     ],
 )
 def test_the_queue_of_a_connection_is_told(changes: dict[str, object], sentence: str) -> None:
@@ -111,6 +112,16 @@ def test_the_downlinks_of_a_source_are_told() -> None:
     held = source("lrc", ok=False, downlinks=DownlinksStatus(12, "the network server cannot be reached"))
     page = text(status([], [held]))
     assert "source lrc: its downlinks are held up 12 downlinks waiting: the network server cannot be reached" in page
+
+
+def test_a_journal_that_is_nearly_full_stands_out() -> None:
+    for used, style in ((0.5, "plain"), (0.95, "bad")):
+        page = report(status(journal=JournalStatus("", int(used * 2**30), 2**30, 0)))
+        assert [line.style for line in page if line.text.startswith("journal: ")] == [style]
+
+
+def test_parked_uplinks_are_told_though_the_connection_is_well() -> None:
+    assert "and 0.5/s are parked" in text(status([connection("a", rates=Rates(3, 2.5, 0, 0.5, 0))]))
 
 
 def test_the_table_has_a_line_for_each_connection_that_is_well() -> None:

@@ -69,8 +69,11 @@ async def test_uplinks_do_not_come_this_way_and_the_status_not_the_other(here: I
 
 
 async def test_a_question_for_another_daemon_is_not_answered(here: Inside) -> None:
-    ours, other = local.quoted(here.path.resolve()).decode(), "/etc/%C3%A4.yaml"
-    assert (await ask(here, "GET", "/status", **{"Mqttbridge-Config": ours}))[0] == 200
+    link, other = here.state / "link.yaml", "/etc/%C3%A4.yaml"
+    await anyio.Path(link).symlink_to(here.path)
+    for name in (here.path, link):
+        ours = (await anyio.to_thread.run_sync(local.quoted, name)).decode()
+        assert (await ask(here, "GET", "/status", **{"Mqttbridge-Config": ours}))[0] == 200
     status, media, body = await ask(here, "GET", "/status", **{"Mqttbridge-Config": other})
     assert (status, media) == (421, PROBLEM)
     assert str(here.path) in body["detail"]
