@@ -147,6 +147,33 @@ def send(config: Path, source: str | None, connection: str | None, confirmed: bo
 
 
 @cli.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/status.md has its fields.")
+@click.option("--watch", is_flag=True, help="Look again every 2 s, until Ctrl-C; with --json a line each.")
+def status(config: Path, as_json: bool, watch: bool) -> None:
+    """Show how the running daemon is: what needs attention first.
+
+    Exit code: 0 all is well, 2 something is not, 1 the daemon cannot be asked.
+
+    \b
+    mqttbridge status                                for people
+    mqttbridge status --json | jq '.connections[] | select(.ok | not)'
+    """  # noqa: D301 (click wants the backspace itself)
+    from mqttbridge.ask import status as command
+    from mqttbridge.ask.client import Daemon
+
+    daemon = Daemon(config, os.environ)
+    if not watch:
+        sys.exit(command.show_json(daemon) if as_json else command.show(daemon))
+    if not as_json and not sys.stdout.isatty():
+        raise click.UsageError("--watch wants a terminal; elsewhere say --watch --json")
+    try:
+        (command.watch_json if as_json else command.watch)(daemon)
+    except KeyboardInterrupt:
+        return
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
     import msgspec

@@ -23,7 +23,10 @@ from mqttbridge import __version__
 from mqttbridge.clock import SystemClock
 from mqttbridge.control.app import App
 from mqttbridge.control.journal_watch import JournalWatch
+from mqttbridge.control.local import LocalApp
+from mqttbridge.control.protocol import PrivateProtocol
 from mqttbridge.control.server import HttpServer, bind
+from mqttbridge.control.unix import listen, socket_path
 from mqttbridge.control.view import Health, NotOpen
 from mqttbridge.journal.downlinks import SqliteDownlinks
 from mqttbridge.journal.sqlite import SqliteJournal
@@ -31,6 +34,7 @@ from mqttbridge.observe.log import get_logger
 from mqttbridge.observe.metrics import Metrics
 from mqttbridge.observe.notify import Notifier, watchdog_interval
 from mqttbridge.observe.throttle import Throttle
+from mqttbridge.overview import Overview
 from mqttbridge.parts import Parts, Tools, build
 from mqttbridge.sessions.expiry import Expiry
 from mqttbridge.sessions.machine import State
@@ -38,11 +42,12 @@ from mqttbridge.settings.advice import advice
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 
     from anyio.abc import TaskStatus
 
     from mqttbridge.clock import Clock
+    from mqttbridge.control.status import Status
     from mqttbridge.model import Counts
     from mqttbridge.settings.loader import Loaded
 
@@ -71,10 +76,12 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._notifier = Notifier(environ)
         self._watchdog = watchdog_interval(environ)
+        self._socket = socket_path(loaded.state_directory, environ)
         self._throttle = Throttle(self._clock)
         self._journal: SqliteJournal | None = None
         self._downlinks: SqliteDownlinks | None = None
         self._parts = Parts()
+        self._overview: Overview | None = None
         self._metrics = Metrics(self._counts, self._states, self._journal_health, self._downlinks_waiting)
         self._stopping = anyio.Event()
         self.address: tuple[str, int] = ("", 0)
@@ -113,12 +120,29 @@ class Daemon:
             tools = Tools(journal, downlinks, self._clock, self._metrics, self._throttle)
             self._parts, intake = build(self._settings, tools, orphans=await downlinks.sources())
             server = HttpServer(App(intake, self), listener)
-            await self._live(self._parts, server, listener, task_status)
+            overview = Overview(
+                self._loaded.path, journal, downlinks.all_waiting, metrics=self._metrics, clock=self._clock
+            )
+            async with self._answering_commands(overview):
+                await self._live(self._parts, server, listener, task_status)
         finally:
             with anyio.CancelScope(shield=True):
                 for network in self._parts.networks.values():
                     await network.close()
                 await downlinks.close()
+
+    @contextlib.asynccontextmanager
+    async def _answering_commands(self, overview: Overview) -> AsyncIterator[None]:
+        """Answer on the Unix socket, until all else has ended. The journal's lock says that no other has it."""
+        self._overview = overview
+        app = await anyio.to_thread.run_sync(LocalApp, self, self._loaded.path)
+        listening = await anyio.to_thread.run_sync(listen, self._socket)
+        try:
+            async with HttpServer(app, listening.socket, PrivateProtocol).serving():
+                yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(listening.close)
 
     async def _live(
         self, parts: Parts, server: HttpServer, listener: socket.socket, task_status: TaskStatus[None]
@@ -156,6 +180,8 @@ class Daemon:
             return
         yield JournalWatch(self._journal, self._clock).run
         yield self._throttle.run
+        if self._overview is not None:
+            yield self._overview.run
         yield self._expiry(self._journal).run
         if self._notifier.active:
             yield self._show_status
@@ -223,15 +249,21 @@ class Daemon:
 
     def health(self) -> Health:
         """Tell how the daemon is: what keeps uplinks from being accepted makes it fail."""
-        reasons: list[str] = []
-        if self._journal is not None and (problem := self._journal.health().problem):
-            reasons.append(f"journal: {problem}")
-        if self._downlinks is not None and (problem := self._downlinks.problem()):
-            reasons.append(f"journal: {problem}")
-        for name, source in self._parts.sources.items():
-            if not (status := source.status()).open:
-                reasons.append(f"source {name}: {status.why}")
-        return Health(tuple(reasons), Counter(self._states().values()), self._not_open(), self._held_up())
+        return Health(self._failing(), Counter(self._states().values()), self._not_open(), self._held_up())
+
+    def _failing(self) -> tuple[str, ...]:
+        """Say what keeps uplinks from being accepted."""
+        sources = ((name, source.status()) for name, source in self._parts.sources.items())
+        closed = (f"source {name}: {status.why}" for name, status in sources if not status.open)
+        return (*self._journal_problems(), *closed)
+
+    def _journal_problems(self) -> tuple[str, ...]:
+        """Say what is wrong with the disk."""
+        problems = (
+            self._journal.health().problem if self._journal is not None else "",
+            self._downlinks.problem() if self._downlinks is not None else "",
+        )
+        return tuple(f"journal: {problem}" for problem in problems if problem)
 
     def _held_up(self) -> tuple[str, ...]:
         """Say what keeps downlinks from coming in, or from going on to their network server."""
@@ -246,6 +278,12 @@ class Daemon:
         idle = (name for name in self._settings.connections if name not in self._parts.sessions)
         inactive = (NotOpen(name, str(State.DEACTIVATED), "active is false") for name in idle)
         return tuple(itertools.islice(itertools.chain(found, inactive), MAX_NAMED))
+
+    def status(self) -> Status:
+        """Show every part, now."""
+        if self._overview is None:
+            raise RuntimeError("the daemon is not running")
+        return self._overview.status(self._loaded, self._parts, self._journal_problems())
 
     def metrics(self) -> tuple[bytes, str]:
         """Give the Prometheus text and its content type."""

@@ -13,6 +13,7 @@ and never travel further. No message holds a secret.
     ├── TokenError             the ThingPark Token is missing or wrong
     ├── StartError             the daemon cannot start: port in use, state directory unusable, …
     │   └── JournalInUse       another daemon owns the state directory
+    ├── AskError               a running daemon cannot be asked: none there, not allowed, no answer
     ├── JournalError           nothing was stored
     │   ├── JournalFull
     │   │   └── JournalTooLarge    it never fits, however empty the journal
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "AskError",
     "BrokerRefused",
     "ConfigError",
     "ConnectFailed",
@@ -109,6 +111,10 @@ class StartError(MqttBridgeError):
 
 class JournalInUse(StartError):
     """Another daemon works on this state directory."""
+
+
+class AskError(MqttBridgeError):
+    """No running daemon can be asked, or it gives no answer."""
 
 
 class JournalError(MqttBridgeError):

@@ -98,6 +98,8 @@ async def test_schema_prints_a_json_schema_that_knows_every_section() -> None:
         ["demo", "--duration", "soon"],
         ["demo", "--devices", "0"],
         ["schema", "surplus"],
+        ["status", "surplus"],
+        ["status", "--watch"],
     ],
     ids=" ".join,
 )
@@ -119,7 +121,7 @@ async def test_help_and_version_answer() -> None:
 
     helped = await run("--help")
     assert code(helped) == 0
-    for name in ("run", "check", "demo", "send", "schema"):
+    for name in ("run", "check", "demo", "send", "status", "schema"):
         assert f" {name} " in helped.text
     assert __version__ in (await run("--version")).text
 

@@ -119,7 +119,9 @@ async def test_no_secret_is_seen_anywhere(tmp_path: Path, start_mosquitto: Calla
                 if answer.status == 401:
                     answers.append(f"{answer.headers} {answer.body.decode()}")
         answers += [(await daemon.get(path)).text for path in ("/metrics", "/health")]
-        assert len(answers) == 7
+        answers += [(await run("status", "--config", str(daemon.path), *more)).text for more in ([], ["--json"])]
+        assert "connection refused" in answers[-1]
+        assert len(answers) == 9
         assert await daemon.stop() == 0
         search("an answer", "\n".join(answers), [*wanted, expected])
         search("the log", daemon.text, [*wanted, expected])

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mqttbridge.control.unix import may_ask
 from mqttbridge.sources.asgi import details, title
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["BoundedProtocol"]
+__all__ = ["BoundedProtocol", "PrivateProtocol"]
 
 MAX_HEAD = 64 * 1024
 """Bytes of request line and headers, give or take what is read at once."""
@@ -90,3 +91,13 @@ class BoundedProtocol(HttpToolsProtocol):
         ]
         self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
         self.transport.close()
+
+
+class PrivateProtocol(BoundedProtocol):
+    """One connection to the Unix socket: our own user and root are heard, nobody else."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Look who it is, whatever the mode of the socket has let through."""
+        super().connection_made(transport)
+        if not may_ask(transport.get_extra_info("socket")):
+            self._refuse(403, "only root and the user that mqttbridge runs as may ask it")

@@ -6,13 +6,14 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import uvicorn
 
 from mqttbridge.control.protocol import BoundedProtocol
 from mqttbridge.errors import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 __all__ = ["HttpServer", "bind"]
 
@@ -46,7 +47,12 @@ def bind(host: str, port: int) -> socket.socket:
 class HttpServer(uvicorn.Server):
     """A server that leaves signals to the daemon."""
 
-    def __init__(self, app: Any, listener: socket.socket) -> None:  # noqa: ANN401 (uvicorn's own type is wider than ours)
+    def __init__(
+        self,
+        app: Any,  # noqa: ANN401 (uvicorn's own type is wider than ours)
+        listener: socket.socket,
+        protocol: type[BoundedProtocol] = BoundedProtocol,
+    ) -> None:
         """Serve `app` on a bound listener."""
         super().__init__(
             uvicorn.Config(
@@ -55,7 +61,7 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 # Its warnings are about what strangers send: no line in the log for each of these.
                 log_level="error",
-                http=BoundedProtocol,
+                http=protocol,
                 ws="none",
                 access_log=False,
                 server_header=False,
@@ -74,6 +80,16 @@ class HttpServer(uvicorn.Server):
     async def run_until_stopped(self) -> None:
         """Serve until `stop`."""
         await self.serve(sockets=[self._listener])
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Serve as long as the block goes on."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.run_until_stopped)
+            try:
+                yield
+            finally:
+                self.stop()
 
     def stop(self) -> None:
         """Take no more requests; those under way get some seconds."""

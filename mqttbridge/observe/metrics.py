@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from mqttbridge.model import Counts
 
-__all__ = ["REJECTIONS", "STATES", "DownlinkMetrics", "Metrics"]
+__all__ = ["REJECTIONS", "STATES", "DownlinkMetrics", "Metrics", "Taken"]
 
 REJECTIONS = (
     "malformed",
@@ -72,6 +73,14 @@ class Health(Protocol):
         ...
 
 
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """What a source brought: uplinks that were accepted, what was not taken, and when the last uplink came (ms)."""
+
+    accepted: int = 0
+    rejected: int = 0
+    last: int | None = None
+
+
 class Metrics:
     """All metrics of one daemon."""
 
@@ -107,6 +116,7 @@ class Metrics:
         )
         for counter in (self._accepted, self._rejected, self._unrouted, self._duplicates):
             self._registry.register(counter)
+        self._last_uplink: dict[str, int] = {}
         self.downlinks = DownlinkMetrics(self._registry)
         # What is sent to a URL of no source is nobody's: its label is empty.
         self._rejected.add(0, "", "unknown_source")
@@ -124,9 +134,19 @@ class Metrics:
         for reason in REJECTIONS:
             self._rejected.add(0, source, reason)
 
-    def accepted(self, source: str, count: int = 1) -> None:
-        """Count uplinks that were stored and acknowledged."""
+    def accepted(self, source: str, count: int = 1, *, at: int = 0) -> None:
+        """Count uplinks that were stored and acknowledged, at this wall time (ms)."""
         self._accepted.add(count, source)
+        if count and at:
+            self._last_uplink[source] = at
+
+    def taken(self) -> dict[str, Taken]:
+        """Give what each source brought since the start. Cheap; for the event loop."""
+        rejected = self._rejected.sums()
+        return {
+            source: Taken(accepted, rejected.get(source, 0), self._last_uplink.get(source))
+            for source, accepted in self._accepted.sums().items()
+        }
 
     def rejected(self, source: str, reason: str, count: int = 1) -> None:
         """Count what was not taken; a reason beyond `REJECTIONS` is counted as `other`."""
@@ -161,6 +181,13 @@ class _Counter(Collector):
     def add(self, count: int, *labels: str) -> None:
         """Count under these labels."""
         self._values[labels] = self._values.get(labels, 0) + count
+
+    def sums(self) -> dict[str, int]:
+        """Give the numbers by the first label, whatever the others."""
+        sums: dict[str, int] = {}
+        for labels, value in self._values.items():
+            sums[labels[0]] = sums.get(labels[0], 0) + value
+        return sums
 
     def collect(self) -> Iterator[Metric]:
         """Give the family."""

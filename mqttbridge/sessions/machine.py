@@ -40,6 +40,7 @@ __all__ = [
     "Steady",
     "StopRequested",
     "Wait",
+    "never_open",
     "step",
 ]
 
@@ -79,6 +80,8 @@ class Session(msgspec.Struct, frozen=True):
     state: State = State.CLOSED
     since: float = 0.0
     """When this state began."""
+    down_since: float | None = 0.0
+    """Since when it is not open, whatever it tried; None: it is."""
     why: str = ""
     """Why it is not open, in one sentence; empty while all is well."""
     backoff: Backoff = FRESH
@@ -93,6 +96,11 @@ class Session(msgspec.Struct, frozen=True):
     owes_up: bool = False
     """It opened again without a line, since it was flapping; told once it is steady."""
     summary_at: float = 0.0
+
+
+def never_open(now: float) -> Session:
+    """Give a session at its very beginning."""
+    return Session(since=now, down_since=now)
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -227,7 +235,9 @@ def step(session: Session, event: Event, policy: Policy) -> Step:  # noqa: PLR09
 
 
 def _enter(session: Session, state: State, now: float, *, why: str | None = None) -> Session:
-    return _change(session, state=state, since=now, retry_at=None, why=session.why if why is None else why)
+    down_since = None if state is State.OPENED else now if session.down_since is None else session.down_since
+    why = session.why if why is None else why
+    return _change(session, state=state, since=now, down_since=down_since, retry_at=None, why=why)
 
 
 def _opened(session: Session, event: Granted) -> Step:

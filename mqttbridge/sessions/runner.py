@@ -47,9 +47,10 @@ STARVED_CHECK = 60.0
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
-    """A session from outside. `since` and `retry_at` in monotonic seconds.
+    """A session from outside. `since`, `retry_at` and `down_since` in monotonic seconds.
 
     `downlinks`: why the broker sends no downlinks over an open link, as a sentence; empty while all is well.
+    `attempts`: how often it failed in a row. `down_since`: since when it is not open, whatever it tried; None: it is.
     """
 
     state: State
@@ -58,6 +59,8 @@ class SessionStatus(msgspec.Struct, frozen=True):
     retry_at: float | None
     in_flight: int
     downlinks: str = ""
+    attempts: int = 0
+    down_since: float | None = None
 
 
 class BrokerSession:
@@ -98,7 +101,7 @@ class BrokerSession:
             tally=metrics,
         )
         self._options = self._link_options(client_id)
-        self._machine = machine.Session(since=clock.monotonic())
+        self._machine = machine.never_open(clock.monotonic())
         self._stopping = asyncio.Event()
         self._link: Link | None = None
         self._grant = Grant()
@@ -121,7 +124,16 @@ class BrokerSession:
         """Tell how it is."""
         now = self._machine
         in_flight = self._traffic.delivery.in_flight
-        return SessionStatus(now.state, now.since, now.why, now.retry_at, in_flight, self._traffic.problem)
+        return SessionStatus(
+            now.state,
+            now.since,
+            now.why,
+            now.retry_at,
+            in_flight,
+            self._traffic.problem,
+            now.attempts,
+            now.down_since,
+        )
 
     def stop(self) -> None:
         """Ask it to end: what is in flight gets some seconds, then `run` returns."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mqttbridge.settings.reader import Node
     from mqttbridge.settings.schema import LinkSettings
 
-__all__ = ["CONNECTIONS_DIRECTORY", "Loaded", "load"]
+__all__ = ["CONNECTIONS_DIRECTORY", "Loaded", "find_state_directory", "load"]
 
 CONNECTIONS_DIRECTORY = "connections.d"
 
@@ -73,6 +73,22 @@ def load(path: Path, *, environ: collections.abc.Mapping[str, str], clock: Clock
         secrets=tuple(sorted(converter.secrets, key=lambda secret: (-len(secret), secret))),
         warnings=problems.warnings(),
     )
+
+
+def find_state_directory(path: Path, *, environ: collections.abc.Mapping[str, str]) -> Path:
+    """Find where a daemon with this configuration keeps its files, whatever else may be wrong in the file.
+
+    For who asks a running daemon: it runs on while its file is edited. Gives the default if the file tells nothing.
+    """
+    problems = Problems()
+    converter = Converter(problems, References(environ), 0)
+    root = _file(path, (), problems)
+    given = root.entries.get("stateDirectory") if isinstance(root, Mapping) else None
+    settings: object = FAILED
+    if given is not None:
+        alone = Mapping(given.mark, flow=False, entries={"stateDirectory": given})
+        settings = converter.convert(Entry(given.mark, alone), msgspec.inspect.type_info(Settings), ())
+    return _state_directory(settings if isinstance(settings, Settings) else Settings(), path, environ, converter)
 
 
 def _file(path: Path, prefix: KeyPath, problems: Problems) -> Node | None:

@@ -91,7 +91,7 @@ class Intake:
             else:
                 unrouted.append(uplink)
         again = await self._journal.append(entries) if entries else []
-        self._metrics.accepted(source, len(uplinks))
+        self._metrics.accepted(source, len(uplinks), at=self._clock.now())
         # Not from copies: of two sources that hand over the same uplinks, the first one to do so has the device.
         copies = {id(entries[place].uplink) for place in again}
         self._devices.learn(

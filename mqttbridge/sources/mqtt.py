@@ -54,11 +54,15 @@ SUMMARY_EVERY = 600.0
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
-    """A source from outside. `why` is a sentence, empty while it is open; `since` in monotonic seconds."""
+    """A source from outside. `why` is a sentence, empty while it is open; `since` and `retry_at` in monotonic seconds.
+
+    `since`: since when it is open, or is not, whatever it tried.
+    """
 
     open: bool
     since: float
     why: str
+    retry_at: float | None = None
 
 
 class MqttIntake:
@@ -214,7 +218,8 @@ class MqttIntake:
     def _failed(self, error: LinkError, retry_in: float) -> None:
         now = self._clock.monotonic()
         event = "source.lost" if self._status.open else "source.failed"
-        self._status = SourceStatus(open=False, since=now, why=str(error))
+        since = now if self._status.open else self._status.since
+        self._status = SourceStatus(open=False, since=since, why=str(error), retry_at=now + retry_in)
         self._failures += 1
         if self._failures > 1:
             if now - self._told_at < SUMMARY_EVERY:

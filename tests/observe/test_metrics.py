@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from mqttbridge.model import Counts
-from mqttbridge.observe.metrics import REJECTIONS, STATES, Metrics
+from mqttbridge.observe.metrics import REJECTIONS, STATES, Metrics, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,3 +156,14 @@ def test_counting_a_batch_costs_less_than_two_microseconds(world: World) -> None
     rounds = 500
     best = min(timeit.repeat(lambda: world.metrics.rejected("lrc", "malformed", 3), number=rounds, repeat=200))
     assert best / rounds < 2e-6
+
+
+def test_what_each_source_brought_is_given_with_the_time_of_its_last_uplink() -> None:
+    metrics = World().metrics
+    metrics.announce("silent")
+    metrics.accepted("lrc", 2, at=1000)
+    metrics.accepted("lrc", 3, at=2000)
+    metrics.accepted("lrc", 0, at=3000)
+    metrics.rejected("lrc", "malformed")
+    metrics.rejected("lrc", "unauthorised", 4)
+    assert metrics.taken() == {"silent": Taken(), "lrc": Taken(5, 5, 2000)}

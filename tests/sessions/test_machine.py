@@ -28,6 +28,7 @@ from mqttbridge.sessions.machine import (
     Steady,
     StopRequested,
     Wait,
+    never_open,
     step,
 )
 
@@ -273,3 +274,18 @@ def test_links_that_the_session_ends_itself_accuse_no_second_client() -> None:
         life.play(Lost(float(now), 0.1, "to have downlinks sent again", by_us=True))
         life.open(float(now))
     assert "connection.client_id_conflict" not in life.fields
+
+
+def test_it_knows_since_when_it_is_down_through_all_attempts_until_it_is_open() -> None:
+    life = Life()
+    life.session = never_open(5.0)
+    life.play(Started(6.0))
+    life.play(Failed(7.0, 0.5, "no", refused=False))
+    life.play(Due(8.0))
+    assert (life.session.down_since, life.session.since) == (5.0, 8.0)
+    life.open(9.0)
+    assert life.session.down_since is None
+    life.play(Lost(50.0, 0.5, "gone"))
+    life.play(Due(51.0))
+    life.play(Failed(52.0, 0.5, "no", refused=False))
+    assert life.session.down_since == 50.0

@@ -581,3 +581,26 @@ async def test_cancelled_at_any_step_it_leaves_nothing(fake: Fake, it: Bench) ->
     await until(lambda: asyncio.all_tasks() <= tasks | set(fake._tasks), "no task is left")
     await fake.wait_until(lambda: all(client.ended.is_set() for client in fake.clients))
     await until(lambda: descriptors() <= before, "no descriptor is left")
+
+
+# -- how long it is down -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fast")
+async def test_it_says_since_when_it_is_down_whatever_it_tries(fake: Fake, it: Bench) -> None:
+    fake.script.connack = 3
+    run = it.start(fake.port)
+    began = run.status().down_since
+    assert began is not None
+    await until(lambda: run.status().attempts >= 3, "three attempts", 5.0)
+    assert run.status().down_since == began
+    assert run.status().since > began
+    fake.script.connack = 0
+    await run.until_state(State.OPENED)
+    assert run.status().down_since is None
+    fake.script.connack = 3
+    fake.client.hang_up()
+    await until(lambda: run.status().down_since is not None, "it is down again", 5.0)
+    again = run.status().down_since
+    assert again is not None
+    assert again > began

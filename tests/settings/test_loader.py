@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mqttbridge.errors import ConfigError
-from mqttbridge.settings.loader import Loaded, load
+from mqttbridge.settings.loader import Loaded, find_state_directory, load
 from tests.settings.helpers import complaints, connection, loaded, write
 from tests.settings.pki import furnish
 
@@ -327,3 +327,28 @@ def test_any_tree_loads_or_is_refused(tmp_path: Path, tree: object) -> None:
 @given(st.binary(max_size=60))
 def test_any_bytes_load_or_are_refused(tmp_path: Path, data: bytes) -> None:
     outcome(write(tmp_path, data))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{}", "state"),
+        ("", "state"),
+        ("stateDirectory: here", "here"),
+        ("stateDirectory: /var/lib/x\nhttp: {listen: nowhere}\nconections: 1", "/var/lib/x"),
+        ("stateDirectory: !env PLACE", "/placed"),
+        ("stateDirectory: !env NOWHERE", "state"),
+        ("stateDirectory: [a]", "state"),
+        ("stateDirectory: here\n]: broken", "state"),
+        ("- a list", "state"),
+    ],
+)
+def test_the_state_directory_is_found_whatever_else_is_wrong(tmp_path: Path, text: str, expected: str) -> None:
+    path = write(tmp_path, text)
+    assert find_state_directory(path, environ={"PLACE": "/placed"}) == tmp_path / expected
+
+
+def test_the_state_directory_of_a_file_that_is_not_there_is_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    assert find_state_directory(path, environ={}) == tmp_path / "state"
+    assert find_state_directory(path, environ={"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}) == Path("/var/lib/a")

@@ -298,6 +298,26 @@ async def test_a_refused_login_is_not_tried_again_at_once(tmp_path: Path) -> Non
             assert told["retry_in"] == mqtt.REFUSED_DELAY
 
 
+async def test_it_says_since_when_it_is_not_open_whatever_it_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "jitter", lambda _last, _random: 0.02)
+    async with fake_broker() as broker:
+        broker.script.connack = 3
+        async with inside(tmp_path, sources={"ns": subscribed(broker)}) as here:
+            source = here.daemon._parts.sources["ns"]
+            began = source.status().since
+
+            async def tried_often() -> bool:
+                return source._failures >= 3
+
+            await until(tried_often, "three attempts")
+            now = source.status()
+            assert (now.open, now.since) == (False, began)
+            assert now.retry_at is not None
+            assert now.retry_at > began
+
+
 async def test_a_subscription_that_is_not_answered_is_told(tmp_path: Path) -> None:
     async with fake_broker() as broker:
         broker.script.answer_subscribe = False

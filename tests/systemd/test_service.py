@@ -107,6 +107,8 @@ def test_the_example_of_credentials_is_taken(analyze: str, installed: Path) -> N
         ("DynamicUser", "yes"),
         ("StateDirectory", "mqttbridge"),
         ("StateDirectoryMode", "0700"),
+        ("RuntimeDirectory", "mqttbridge"),
+        ("RuntimeDirectoryMode", "0700"),
         ("Restart", "on-failure"),
         ("TimeoutStopSec", "30"),
         ("LimitCORE", "0"),
