@@ -9,8 +9,6 @@ import enum
 import re
 from typing import TYPE_CHECKING
 
-from mqttbridge.errors import LoginRefused
-
 if TYPE_CHECKING:
     from mqttbridge.errors import LinkError
     from mqttbridge.mqtt.options import LinkOptions
@@ -20,6 +18,9 @@ __all__ = ["Broker", "about", "broker", "of_login", "of_publish", "of_subscribe"
 LONGEST_ID_3 = 23
 """Characters of a client id that each broker of MQTT 3.1 takes (3.1.1, section 3.1.3.1: at least so many)."""
 BAD_ID = frozenset({2, 0x85})
+NOT_AUTHORISED = frozenset({5, 0x87})
+ABOUT_IDS = BAD_ID | NOT_AUTHORISED | {None, 0x80}
+"""CONNACK codes with which a broker may mean the client id; None: it hung up without a word."""
 
 
 class Broker(enum.Enum):
@@ -90,16 +91,21 @@ def of_login(error: LinkError, options: LinkOptions, own_id: str) -> list[str]:
         found.append("Azure IoT Hub takes only the device's own id as client id, and a SAS token that has not expired")
     elif kind is Broker.HIVEMQ:
         found.append("HiveMQ Cloud: the credentials are those of Access Management, not of your account")
-    elif isinstance(error, LoginRefused):
+    elif error.code in NOT_AUTHORISED:
         found.append(
             "mosquitto says 'not authorised' for a wrong password and an unknown user alike, EMQX for a client that "
             "is banned or not known to its authentication too: the broker's log tells which"
         )
-    found.append(
+    if error.code in ABOUT_IDS:
+        found.append(_about_id(options, own_id))
+    return found
+
+
+def _about_id(options: LinkOptions, own_id: str) -> str:
+    return (
         f"a broker that goes by client ids (such as a policy of AWS IoT Core) may refuse {options.client_id} though it "
         f"takes {own_id}: allow {own_id}*, or give one that it takes with --client-id"
     )
-    return found
 
 
 def of_subscribe(options: LinkOptions, topic_filter: str) -> list[str]:
@@ -107,8 +113,8 @@ def of_subscribe(options: LinkOptions, topic_filter: str) -> list[str]:
     if broker(options.host) is Broker.AWS:
         return [
             (
-                f"the policy must allow iot:Subscribe on topicfilter/{topic_filter} and iot:Receive on the topics; AWS IoT "
-                "Core ends the connection where it does not"
+                f"the policy must allow iot:Subscribe on topicfilter/{topic_filter} and iot:Receive on its topics; "
+                "AWS IoT Core ends the connection where it does not"
             )
         ]
     return [f"allow this user to subscribe to {topic_filter} in the broker's access control"]

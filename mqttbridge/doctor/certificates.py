@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import warnings
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,16 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-__all__ = ["SOON", "Seen", "age", "describe", "host_matches", "missing", "order", "read_chain", "read_pem"]
+__all__ = ["Seen", "age", "describe", "host_matches", "missing", "order", "read_chain", "read_pem"]
 
-SOON = 30
-"""Days before its end from which on a certificate is worth a warning."""
+SOON = timedelta(days=30)
+"""Before its end from which on a certificate is worth a warning, unless that is more than a third of its life."""
 LONGEST = 120
 """Characters of a name that are shown."""
 MOST_NAMES = 8
 """Host names of a certificate that are shown."""
 FAILURES = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
-FIRST = (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME)
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -96,12 +96,9 @@ def _seen(whole: x509.Certificate) -> Seen:
 
 
 def _name(name: x509.Name) -> str:
-    """Give the part of a name that tells most."""
-    for oid in FIRST:
-        found = name.get_attributes_for_oid(oid)
-        if found:
-            return _clean(str(found[0].value))
-    return _clean(name.rfc4514_string()) or "(no name)"
+    """Give the common name; without one, all parts."""
+    parts = name.get_attributes_for_oid(NameOID.COMMON_NAME)[:1] or list(name)
+    return _clean(", ".join(str(part.value) for part in parts)) or "(no name)"
 
 
 def _clean(text: str) -> str:
@@ -117,9 +114,9 @@ def age(seen: Seen, now: datetime) -> tuple[str, int]:
         return f"expired on {seen.until:%Y-%m-%d %H:%M} UTC", 2
     if now < seen.since:
         return f"not valid before {seen.since:%Y-%m-%d %H:%M} UTC", 2
-    days = (seen.until - now).days
-    left = f"{days} day{'' if days == 1 else 's'} left"
-    return f"valid until {day} ({left})", int(days < SOON)
+    left = seen.until - now
+    words = f"{left.days} days" if left.days > 1 else f"{left // timedelta(hours=1)} hours"
+    return f"valid until {day} ({words} left)", int(left < min(SOON, (seen.until - seen.since) / 3))
 
 
 def describe(seen: Seen, now: datetime) -> str:
@@ -171,9 +168,10 @@ def missing(chain: Sequence[Seen], trusted: Sequence[Seen] | None) -> str:
             break
         top = above
     wanted, whose = (top.subject if top.own else top.issuer), "trustedCaCertificate" if trusted else "the system"
+    name = top.whole.issuer
     if trusted and any(_signed(one, upper) for one in chain for upper in trusted):
         return ""
-    if trusted and any(one.subject == wanted for one in trusted):
+    if trusted and any(one.whole.subject == name for one in trusted):
         return f"trustedCaCertificate holds an authority named {wanted}, but not the one that signed: its key differs"
     holds = f"; it holds {', '.join(dict.fromkeys(one.subject for one in trusted))}" if trusted else ""
     if top.own:

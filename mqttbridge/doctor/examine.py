@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mqttbridge.doctor import judge
 from mqttbridge.doctor.findings import Diagnosis, Finding, State
@@ -26,17 +26,16 @@ from mqttbridge.mqtt.link import Publish, Step
 from mqttbridge.settings.schema import Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from mqttbridge.clock import Clock
     from mqttbridge.doctor.judge import Case, Entry
     from mqttbridge.doctor.target import Target, Wish
     from mqttbridge.mqtt.link import Grant, Link
+    from mqttbridge.mqtt.probe import Look
     from mqttbridge.settings.schema import Settings
 
 __all__ = ["examine"]
-
-T = TypeVar("T")
 
 SECONDS = 1000
 EVERY = ("SSL", "WSS", "TCP")
@@ -97,19 +96,21 @@ class _Examination:
     async def way_in(self) -> list[Finding]:
         """Enter the broker, and look at it from outside where that tells more."""
         entry = await self._enter()
-        looked = await self._outside(probe.look(self.options)) if Step.TLS in entry.times else None
-        spoken = await self._outside(probe.speaks(self.options)) if judge.wonders(entry) else None
-        settings = self._target.settings
+        settings, options = self._target.settings, self.options
+        patience = settings.connection_timeout / SECONDS
+        looked = await self._look(patience) if Step.TLS in entry.times else None
+        spoken = await probe.speaks(options, patience) if judge.wonders(entry) else ""
         limits: dict[str, Any] = {}
         if isinstance(settings, Configuration):
             limits = {"max_inflight": settings.max_inflight, "retain": settings.retain}
         case = judge.Case(
-            options=self.options,
+            options=options,
             own_id=self._target.own_id,
             now=datetime.fromtimestamp(self._clock.now() / SECONDS, UTC),
             entry=entry,
+            active=self._target.active,
             look=looked,
-            spoken=spoken or "",
+            spoken=spoken,
             **limits,
         )
         return [
@@ -139,11 +140,11 @@ class _Examination:
             await self.close()
         return watch.entry(grant, failed, error)
 
-    async def _outside(self, asking: Awaitable[T]) -> T | None:
-        """Ask a probe, for no longer than a connect may take; what it cannot tell is not told."""
+    async def _look(self, patience: float) -> Look | None:
+        """Look at the broker's certificates, also where they cannot be verified."""
         try:
-            async with asyncio.timeout(self._target.settings.connection_timeout / SECONDS):
-                return await asking
+            async with asyncio.timeout(patience):
+                return await probe.look(self.options)
         except (LinkError, OSError):  # with TimeoutError
             return None
 

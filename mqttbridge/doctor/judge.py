@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     from mqttbridge.mqtt.options import LinkOptions
     from mqttbridge.mqtt.probe import Look
 
-__all__ = ["Case", "Entry", "cause", "configuration", "connack", "dns", "spoken_advice", "tcp", "web_socket", "wonders"]
+__all__ = [
+    "CLIENT_CERTIFICATE",
+    "Case",
+    "Entry",
+    "cause",
+    "configuration",
+    "connack",
+    "dns",
+    "spoken_advice",
+    "tcp",
+    "web_socket",
+    "wonders",
+]
 
 LIMITS_OF_3 = Grant()
 INTERMEDIATE = frozenset({Step.TLS, Step.WEBSOCKET, Step.CONNACK})
@@ -42,6 +54,13 @@ TCP_CAUSES = {
     "no route to host": "this machine has no route to there: look at its network, its VPN and the firewalls",
     "connection timed out": "nothing answers there: look at the address, and at firewalls on the way",
 }
+
+
+CLIENT_CERTIFICATE = {
+    False: "the broker asks for a client certificate: get one from its operator, and set certificate and privateKey",
+    True: "have the broker's operator look whether it knows the authority of the client certificate, and takes it",
+}
+"""What to do where the broker asks for one; by whether one is set."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +87,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     entry: Entry
     max_inflight: int = 1
     retain: bool = False
+    active: bool = True
     look: Look | None = None
     spoken: str = ""
     """What `probe.speaks` heard."""
@@ -118,7 +138,9 @@ def configuration(case: Case) -> Finding:
     named = {(True, True): "user name and password", (True, False): "a user name, no password"}
     named |= {(False, True): "a password, no user name"}
     credentials = named.get((options.username is not None, options.password is not None), "no user name, no password")
-    details.append(f"logs in with {credentials}, as client {options.client_id}")
+    details.append(f"logs in with {credentials}")
+    if not case.active:
+        details.append("active is false: the daemon does not connect")
     state = (State.OK, State.WARNING, State.FAILED)[worst]
     says = ("nothing to complain about", "it can work; see below", "a certificate is not valid now")[worst]
     return Finding(
@@ -183,8 +205,8 @@ def dns(case: Case) -> Finding:
     if entry.failed is Step.DNS:
         advice = (
             (
-                f"try: getent hosts {case.options.host} on this machine; if it says nothing either, look at the spelling "
-                "of hostName and at /etc/resolv.conf"
+                f"try: getent hosts {case.options.host} on this machine; if it says nothing either, look at the "
+                "spelling of hostName and at /etc/resolv.conf"
             ),
         )
         return Finding(step="DNS", state=State.FAILED, ms=ms, says=cause(case, entry.error), advice=advice)
@@ -256,21 +278,21 @@ def connack(case: Case) -> Finding:
         says=f"logged in; session present: {'yes' if grant.session_present else 'no'}",
         details=tuple(_limits(grant)) if case.options.v5 else (),
         advice=advice,
-        facts=msgspec.to_builtins(grant),
+        facts={_camel(name): value for name, value in msgspec.structs.asdict(grant).items()},
     )
 
 
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.title, rest))
+
+
 def _of_login(case: Case, error: LinkError) -> list[str]:
-    advice = []
-    wanted = case.look is not None and case.look.wants_certificate
-    if isinstance(error, TlsFailed) and case.options.certificate is None:
-        advice.append("ask the broker's operator for a client certificate, and set certificate and privateKey")
-    elif isinstance(error, TlsFailed):
-        advice.append("have the broker's operator look whether it knows the authority of the client certificate")
-    elif wanted and case.options.certificate is None:
-        advice.append("the broker asks for a client certificate, and none is set: set certificate and privateKey")
+    own = case.options.certificate is not None
     if isinstance(error, TlsFailed):
-        return advice
+        return [CLIENT_CERTIFICATE[own]]
+    wanted = case.look is not None and case.look.wants_certificate
+    advice = [CLIENT_CERTIFICATE[own]] if wanted and not own else []
     return advice + brokers.of_login(error, case.options, case.own_id)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mqttbridge.doctor.certificates import age, describe, host_matches, missing, order, read_chain, read_pem
 from mqttbridge.doctor.findings import Finding, State
-from mqttbridge.doctor.judge import cause, spoken_advice
+from mqttbridge.doctor.judge import CLIENT_CERTIFICATE, cause, spoken_advice
 from mqttbridge.errors import TlsFailed
 from mqttbridge.mqtt.link import Step
 
@@ -75,7 +75,8 @@ def _of_failure(case: Case, chain: list[Seen]) -> list[str]:
     """Say what to do; every fault of the certificate is named, not the first alone."""
     error, options = case.entry.error, case.options
     if not isinstance(error, TlsFailed) or error.verify is None:
-        return list(spoken_advice(case))
+        wanted = case.look is not None and case.look.wants_certificate
+        return list(spoken_advice(case)) or ([CLIENT_CERTIFICATE[options.certificate is not None]] if wanted else [])
     found = []
     if error.verify in UNTRUSTED:
         found += _untrusted(case, chain)

@@ -72,8 +72,8 @@ def puback(options: LinkOptions, topic: str, code: int, error: LinkError | None,
     if not options.v5:
         details += (
             (
-                "MQTT 3.1.1 knows no refusal: a broker that may not let it pass (mosquitto, by its ACL) says the same, and "
-                "drops it; mqttVersion: 5 tells"
+                "MQTT 3.1.1 knows no refusal: a broker that may not let it pass (mosquitto, by its ACL) says the same, "
+                "and drops it; mqttVersion: 5 tells"
             ),
         )
     return Finding(

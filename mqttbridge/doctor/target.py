@@ -58,6 +58,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no such topic, where uplinks are published."""
     publish: bool
     dev_eui: str
+    active: bool
 
 
 def find(settings: Settings, wish: Wish) -> Target:
@@ -84,7 +85,7 @@ def find(settings: Settings, wish: Wish) -> Target:
         filters = tuple(map(plain, source.topics))
     own_id = link.client_id_for(identity)
     client_id = wish.client_id or f"{own_id}-doctor"
-    _spare_sessions(settings, link, client_id)
+    _spare_sessions(settings, client_id)
     return Target(
         subject=f"{kind} {identity}",
         settings=link,
@@ -95,6 +96,7 @@ def find(settings: Settings, wish: Wish) -> Target:
         no_topic=no_topic,
         publish=wish.publish,
         dev_eui=dev_eui,
+        active=wish.connection is None or settings.connections[wish.connection].active,
     )
 
 
@@ -122,14 +124,14 @@ def _unknown(what: str, name: str, known: Sequence[str]) -> DoctorError:
     return DoctorError(f"there is no {what} {name!r} in the configuration; {hint}")
 
 
-def _spare_sessions(settings: Settings, link: Configuration | MqttSource, client_id: str) -> None:
-    """Refuse a client id with which the daemon logs in at this broker: the broker would end that session."""
+def _spare_sessions(settings: Settings, client_id: str) -> None:
+    """Refuse a client id with which the daemon logs in: its broker may be this one, and would end that session."""
     links: dict[str, tuple[str, Configuration | MqttSource]] = {
         f"connection {name}": (name, each.configuration) for name, each in settings.connections.items()
     }
     links |= {f"source {name}": (name, each) for name, each in settings.sources.items() if isinstance(each, MqttSource)}
     for subject, (name, other) in links.items():
-        if other.address == link.address and other.client_id_for(name) == client_id:
+        if other.client_id_for(name) == client_id:
             raise DoctorError(
                 f"the client id {client_id} is that of {subject}: to log in with it would end the daemon's session; "
                 "give another --client-id"

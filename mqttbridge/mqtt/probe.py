@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,6 +32,8 @@ HANDSHAKE, CERTIFICATE_REQUEST = 22, 13
 NOBODY = b"\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"
 """CONNECT of MQTT 3.1.1 (section 3.1): a clean session, 10 s of keep alive, no client id, no user."""
 CONNECT = 0x10
+PROTOCOLS = ("WSS", "SSL", "TCP", "WS")
+"""What tells most comes first: who speaks WSS speaks TLS too."""
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -59,25 +60,31 @@ async def look(options: LinkOptions) -> Look:
         sock.close()
 
 
-async def speaks(options: LinkOptions) -> str:
+async def speaks(options: LinkOptions, patience: float) -> str:
     """Give what answers at host and port: `SSL`, `WSS`, `TCP`, `WS` (WebSocket without TLS), or nothing known: "".
 
-    It has no time limit of its own; a peer that is silent is waited for.
+    `patience`: seconds that it waits at most, for all of them at once.
     """
     bare = LinkOptions(host=options.host, port=options.port, client_id="")
-    for protocol, secure in (("WSS", True), ("SSL", True), ("TCP", False), ("WS", False)):
-        with suppress(LinkError, OSError):
-            if await _answers(bare, protocol, secure=secure):
-                return protocol
-    return ""
+    answers = await asyncio.gather(*(_answers(bare, protocol, patience) for protocol in PROTOCOLS))
+    return next((protocol for protocol, there in zip(PROTOCOLS, answers, strict=True) if there), "")
 
 
-async def _answers(options: LinkOptions, protocol: str, *, secure: bool) -> bool:
+async def _answers(options: LinkOptions, protocol: str, patience: float) -> bool:
+    """Tell whether the peer speaks a protocol."""
+    try:
+        async with asyncio.timeout(patience):
+            return await _try(options, protocol)
+    except (LinkError, OSError):  # with TimeoutError
+        return False
+
+
+async def _try(options: LinkOptions, protocol: str) -> bool:
     """Try one protocol. Raises `LinkError`, `OSError` if the peer does not speak it."""
     sock = await _connected(options)
     try:
         pipe = None
-        if secure:
+        if protocol in {"WSS", "SSL"}:
             pipe = pipe_for(options, _unverified((), []))
             await shake_hands(options, sock, pipe)
         if protocol in {"WSS", "WS"}:
