@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.typing import Subprotocol
 
 from mqttbridge.clock import SystemClock
 from mqttbridge.doctor.examine import examine
@@ -20,8 +28,11 @@ from tests.doctor.helpers import diagnose, failure, states, step, write
 from tests.support.bridge import NOBODY, bridge, subscribed, to
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from websockets.http11 import Request, Response
 
     from tests.brokers.mosquitto import Mosquitto
 
@@ -267,6 +278,27 @@ async def test_an_expired_client_certificate_fails_and_the_rest_is_tried_all_the
     assert states(found)["CONNACK"] == OK
 
 
+def short_pair() -> Pair:
+    """Make a certificate whose key the loader takes and OpenSSL does not."""
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 (that is the point)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "short")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=99)
+    )
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    return Pair(certificate, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+
+
+async def test_a_key_that_openssl_does_not_take_fails_before_anything_is_sent(tmp_path: Path) -> None:
+    pair = short_pair()
+    found = await diagnose(tmp_path, at(NOBODY, "SSL", certificate=pair.certificate, privateKey=pair.key))
+    name, says, _ = failure(found)
+    assert name == "configuration"
+    assert "too short for OpenSSL" in says
+    assert step(found, "TCP").says == "not tried: configuration failed"
+
+
 # -- another protocol --------------------------------------------------------------------------------------------------
 
 
@@ -293,6 +325,32 @@ async def test_a_port_of_another_protocol_is_told_by_what_it_speaks(
     failed, _, todo = failure(found)
     assert failed == name
     assert advice in todo
+
+
+async def upgraded_at(path: str, context: ssl.SSLContext) -> Server:
+    """Start a web server that has a WebSocket at one path alone."""
+
+    async def handle(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    def elsewhere(connection: ServerConnection, request: Request) -> Response | None:
+        return None if request.path == path else connection.respond(404, "not here\n")
+
+    subprotocols = [Subprotocol("mqtt")]
+    return await serve(handle, "127.0.0.1", 0, ssl=context, subprotocols=subprotocols, process_request=elsewhere)
+
+
+@pytest.mark.parametrize(("there", "advice"), [("/mqtt", "it does answer at webSocketPath: /mqtt"), ("/other", "")])
+async def test_a_wrong_path_is_told_with_the_status_and_the_usual_one_is_tried(
+    tmp_path: Path, there: str, advice: str
+) -> None:
+    async with await upgraded_at(there, CERTIFICATES.server_context(tmp_path)) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await diagnose(tmp_path, at(port, "WSS", webSocketPath="/ws"))
+    name, says, todo = failure(found)
+    assert name == "WebSocket"
+    assert "answered the WebSocket upgrade of /ws with HTTP 404; check webSocketPath" in says
+    assert todo == advice
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
