@@ -377,7 +377,8 @@ async def test_a_client_id_that_the_broker_wants_can_be_given(tmp_path: Path, st
 async def test_a_refused_subscription_fails_and_the_publish_is_tried_all_the_same(tmp_path: Path) -> None:
     async with fake_broker() as broker:
         broker.script.suback = 0x80
-        found = await diagnose(tmp_path, at(broker.port, downlinkTopicPattern="d/{DevEUI}"), publish=True)
+        configuration = at(broker.port, downlinkTopicPattern="d/{DevEUI}", retain=True)
+        found = await diagnose(tmp_path, configuration, publish=True)
         name, says, advice = failure(found)
         assert (name, says) == ("SUBACK", "the broker refuses 1 of 1")
         assert "subscribe to d/+" in advice
