@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import anyio
 import rich_click as click
 
 from mqttbridge import __version__
+from mqttbridge.clock import SystemClock
 from mqttbridge.errors import ConfigError, MqttBridgeError, StartError
 from mqttbridge.observe.log import Redactor, configure, get_logger, install_excepthook
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 DEFAULT_CONFIG = "/etc/mqttbridge/mqttbridge.yaml"
+T = TypeVar("T")
 BUG = 70
 DAY = 24 * 3600 * 1000
 log = get_logger()
@@ -174,6 +176,42 @@ def status(config: Path, as_json: bool, watch: bool) -> None:
 
 
 @cli.command()
+@config_option
+@click.argument("connection", required=False)
+@click.option("--source", metavar="ID", help="Examine the broker of this MQTT source instead.")
+@click.option("--publish", is_flag=True, help="Publish one test uplink too; by default nothing is published.")
+@click.option("--dev-eui", metavar="EUI", help="The device of the test uplink; default: a made-up one.")
+@click.option("--client-id", metavar="ID", help="Log in as this client; default: the session's own id and -doctor.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(config: Path, connection: str | None, source: str | None, as_json: bool, **how: Any) -> None:  # noqa: ANN401 (as click hands it over)
+    """Examine a broker step by step, with what fails and why: certificates, DNS, TCP, TLS, login, topics.
+
+    The running daemon's session is not touched. Exit code 0: all well, 1: a step failed.
+
+    \b
+    mqttbridge doctor acme               the broker of connection acme
+    mqttbridge doctor acme --publish     with a test uplink
+    mqttbridge doctor --source ns        the broker of an MQTT source
+    """  # noqa: D301 (click wants the backspace itself)
+    from mqttbridge.doctor import show
+    from mqttbridge.doctor.examine import examine
+    from mqttbridge.doctor.target import Wish
+
+    if (source is None) == (connection is None):
+        raise click.UsageError("give the id of a connection, or --source ID")
+    loaded = _load(config)
+    configure(sys.stderr, level="warning", redactor=redactor)
+    given = {name: value for name, value in how.items() if value is not None}
+    wish = Wish(connection=connection, source=source, **given)
+    diagnosis = _run_async(examine, loaded.settings, wish, SystemClock())
+    if as_json:
+        click.echo(show.as_json(diagnosis, redactor.plain))
+    else:
+        click.echo("\n".join(show.as_lines(diagnosis, redactor.text)))
+    sys.exit(0 if diagnosis.well else 1)
+
+
+@cli.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
     import msgspec
@@ -201,12 +239,12 @@ def _load(config: Path) -> Loaded:
     return loaded
 
 
-def _run_async(function: Callable[..., Awaitable[Any]], *arguments: object, **named: object) -> None:
-    """Run a coroutine function on the one loop."""
+def _run_async(function: Callable[..., Awaitable[T]], *arguments: object, **named: object) -> T:
+    """Run a coroutine function on the one loop; give what it gives."""
 
-    async def call() -> None:
+    async def call() -> T:
         try:
-            await function(*arguments, **named)
+            return await function(*arguments, **named)
         except BaseExceptionGroup as group:
             # A task group wraps what came out of it; one sentence a cause is what the operator needs.
             ours, others = group.split(MqttBridgeError)
@@ -214,7 +252,7 @@ def _run_async(function: Callable[..., Awaitable[Any]], *arguments: object, **na
                 raise
             raise _first(ours) from None
 
-    anyio.run(call, backend_options={"use_uvloop": True})
+    return anyio.run(call, backend_options={"use_uvloop": True})
 
 
 def _first(group: BaseExceptionGroup[MqttBridgeError]) -> MqttBridgeError:

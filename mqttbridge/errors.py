@@ -147,11 +147,24 @@ class ResolveFailed(LinkError):
 
 
 class ConnectFailed(LinkError):
-    """TCP or the WebSocket upgrade failed."""
+    """TCP or the WebSocket upgrade failed. `status` is the HTTP status, where the upgrade was answered with one."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        """Take the sentence and the HTTP status."""
+        super().__init__(message)
+        self.status = status
 
 
 class TlsFailed(ConnectFailed):
-    """The TLS handshake failed: certificate, host name or version."""
+    """The TLS handshake failed: certificate, host name or version.
+
+    `verify` is OpenSSL's code (X509_V_ERR_…) where the broker's certificate cannot be verified.
+    """
+
+    def __init__(self, message: str, *, verify: int | None = None) -> None:
+        """Take the sentence and OpenSSL's code."""
+        super().__init__(message)
+        self.verify = verify
 
 
 class LoginRefused(LinkError):

@@ -116,12 +116,16 @@ class AiomqttClient:
     ) -> None:
         """Take the CONNACK that grants (refusals never come here)."""
         get = _getter(properties)
+        keep_alive = get("ServerKeepAlive", -1)
         grant = Grant(
             session_present=flags.session_present,
             receive_maximum=get("ReceiveMaximum", 65535),
             maximum_packet_size=get("MaximumPacketSize", 268_435_460),
             maximum_qos=get("MaximumQoS", 2),
             retain_available=bool(get("RetainAvailable", 1)),
+            wildcards_available=bool(get("WildcardSubscriptionAvailable", 1)),
+            shared_available=bool(get("SharedSubscriptionAvailable", 1)),
+            keep_alive=None if keep_alive < 0 else keep_alive,
         )
         self._granted(grant)
 

@@ -27,6 +27,7 @@ from mqttbridge.mqtt.wire import WireFull
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mqttbridge.mqtt.facts import Fact, Learn
     from mqttbridge.mqtt.link import Grant, LinkListener, Publish, Received
     from mqttbridge.mqtt.options import LinkOptions
     from mqttbridge.mqtt.wire import Wire
@@ -43,10 +44,11 @@ MIN_TICK, MAX_TICK = 0.1, 5.0
 class AiomqttLink:
     """One life of a client at one broker; see `mqttbridge.mqtt.link.Link`."""
 
-    def __init__(self, options: LinkOptions, listener: LinkListener) -> None:
-        """Take what to connect to and whom to tell."""
+    def __init__(self, options: LinkOptions, listener: LinkListener, learn: Learn | None = None) -> None:
+        """Take what to connect to and whom to tell; `learn` hears what is found on the way in."""
         self._options = options
         self._listener = listener
+        self._learn = learn
         self._exchange = Exchange(qos=options.qos, retain=options.retain, v5=options.v5)
         self._splitter = packets.Splitter()
         self._wire: Wire | None = None
@@ -74,7 +76,7 @@ class AiomqttLink:
         """See `Link.connect`."""
         if self._closed:
             raise self._reason()
-        dialing = self._dialing = asyncio.ensure_future(dial(self._options, self._at))
+        dialing = self._dialing = asyncio.ensure_future(dial(self._options, self._learned))
         try:
             wire = await dialing
         except asyncio.CancelledError:
@@ -96,7 +98,7 @@ class AiomqttLink:
         loop = asyncio.get_running_loop()
         self._answer = loop.create_future()
         self._gone = loop.create_future()
-        self._at(Step.CONNACK)
+        self._learned(Step.CONNACK)
         try:
             wire = self._wire
             self._client = AiomqttClient(self._options, wire.write, self._exchange.identifier, self._on_granted)
@@ -111,7 +113,7 @@ class AiomqttLink:
         if self._error is not None:
             raise self._error
         self._open = True
-        self._at(Step.NONE)
+        self._learned(Step.NONE)
         self._tick()
         self._tell_soon()
         return grant
@@ -176,8 +178,12 @@ class AiomqttLink:
 
     # --- entering ----------------------------------------------------------------------------------------------
 
-    def _at(self, step: Step) -> None:
-        self._step = step
+    def _learned(self, fact: Fact) -> None:
+        """Take a step that begins, and whatever else is found."""
+        if isinstance(fact, Step):
+            self._step = fact
+        if self._learn is not None:
+            self._learn(fact)
 
     def _on_granted(self, grant: Grant) -> None:
         """Take the CONNACK that grants; what the broker does not offer is not used."""

@@ -11,6 +11,7 @@ from mqttbridge.mqtt.options import LinkOptions, link_options
 from mqttbridge.mqtt.reasons import CHECK_PORT
 
 if TYPE_CHECKING:
+    from mqttbridge.mqtt.facts import Learn
     from mqttbridge.mqtt.link import Link, LinkListener
 
 __all__ = ["LinkOptions", "link_options", "open_link", "overdue"]
@@ -19,9 +20,9 @@ ANSWERED = frozenset({Step.TLS, Step.WEBSOCKET, Step.CONNACK})
 """Somebody listens there, but does not answer as an MQTT broker of this protocol would."""
 
 
-def open_link(options: LinkOptions, listener: LinkListener) -> Link:
-    """Make a link; it does nothing until `connect`."""
-    return AiomqttLink(options, listener)
+def open_link(options: LinkOptions, listener: LinkListener, learn: Learn | None = None) -> Link:
+    """Make a link; it does nothing until `connect`. `learn` hears what is found on the way in."""
+    return AiomqttLink(options, listener, learn)
 
 
 def overdue(link: Link, options: LinkOptions, limit: int) -> LinkTimeout:

@@ -24,17 +24,17 @@ from websockets.uri import WebSocketURI
 
 from mqttbridge.errors import ConnectFailed, ResolveFailed, TlsFailed
 from mqttbridge.mqtt import tls
+from mqttbridge.mqtt.facts import Addresses, Attempt
 from mqttbridge.mqtt.link import Step
 from mqttbridge.mqtt.lookup import Address, Lookups
 from mqttbridge.mqtt.reasons import CHECK_PORT
 from mqttbridge.mqtt.wire import CHUNK, TlsPipe, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from mqttbridge.mqtt.facts import Learn
     from mqttbridge.mqtt.options import LinkOptions
 
-__all__ = ["dial", "interleave"]
+__all__ = ["connect_first", "dial", "interleave", "pipe_for", "resolve", "shake_hands", "upgrade"]
 
 STAGGER = 0.25
 """Seconds before the next address is tried beside the ones that have not answered (RFC 8305)."""
@@ -43,34 +43,36 @@ LARGEST_FRAME = 32 * 1024 * 1024
 _lookups = Lookups()
 
 
-async def dial(options: LinkOptions, at: Callable[[Step], None]) -> Wire:
-    """Connect, as `options` say; `at` hears of each step as it begins."""
+async def dial(options: LinkOptions, learn: Learn) -> Wire:
+    """Connect, as `options` say; `learn` hears of each step as it begins, and of what is found on the way."""
     context = None
     if options.protocol != "TCP":
-        at(Step.CERTIFICATES)
+        learn(Step.CERTIFICATES)
         context = await tls.context_for(options)
-    at(Step.DNS)
-    addresses = await _resolve(options)
-    at(Step.TCP)
-    sock = await _connect_first(options, addresses)
+    learn(Step.DNS)
+    addresses = await resolve(options)
+    learn(Addresses(tuple(_shown(address) for address in addresses)))
+    learn(Step.TCP)
+    sock = await connect_first(options, addresses, learn)
     try:
         loop = asyncio.get_running_loop()
         pipe = None
         if context is not None:
-            at(Step.TLS)
-            pipe = _pipe(options, context)
-            await _shake_hands(options, sock, pipe)
+            learn(Step.TLS)
+            pipe = pipe_for(options, context)
+            await shake_hands(options, sock, pipe)
+            learn(pipe.secured())
         if options.protocol != "WSS":
             return Wire(loop, sock, pipe)
-        at(Step.WEBSOCKET)
-        websocket, early = await _upgrade(options, sock, pipe)
+        learn(Step.WEBSOCKET)
+        websocket, early = await upgrade(options, sock, pipe)
         return Wire(loop, sock, pipe, websocket, early)
     except BaseException:
         sock.close()
         raise
 
 
-async def _resolve(options: LinkOptions) -> list[Address]:
+async def resolve(options: LinkOptions) -> list[Address]:
     """Give the addresses of the host, IPv6 and IPv4 in turn."""
     host, port = options.host, options.port
     with suppress(ValueError, OSError):
@@ -94,6 +96,11 @@ def _literal(host: str, port: int) -> Address:
     return socket.AF_INET6, (host.partition("%")[0], port, 0, index)
 
 
+def _shown(address: Address) -> str:
+    """Give an address as people read it."""
+    return str(address[1][0])
+
+
 def interleave(addresses: list[Address]) -> list[Address]:
     """Put the families in turn, the resolver's first choice first (RFC 8305, section 4)."""
     first = addresses[0][0]
@@ -102,16 +109,16 @@ def interleave(addresses: list[Address]) -> list[Address]:
     return [address for address in chain.from_iterable(zip_longest(ours, others)) if address is not None]
 
 
-async def _connect_first(options: LinkOptions, addresses: list[Address]) -> socket.socket:
+async def connect_first(options: LinkOptions, addresses: list[Address], learn: Learn) -> socket.socket:
     """Give the first socket that connects; the attempts start one after the other and overlap."""
-    attempts: set[asyncio.Task[socket.socket]] = set()
+    attempts: dict[asyncio.Task[socket.socket], str] = {}
     running: set[asyncio.Task[socket.socket]] = set()
     winner = None
     errors: list[OSError] = []
     try:
         for position, address in enumerate(addresses):
             task = asyncio.create_task(_connect(address))
-            attempts.add(task)
+            attempts[task] = _shown(address)
             running.add(task)
             last = position == len(addresses) - 1
             while running and winner is None:
@@ -119,10 +126,12 @@ async def _connect_first(options: LinkOptions, addresses: list[Address]) -> sock
                 done, running = await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     error = task.exception()
-                    if error is None:
-                        winner = winner or task
-                    elif isinstance(error, OSError):
+                    if isinstance(error, OSError):
                         errors.append(error)
+                        learn(Attempt(attempts[task], _why([error])))
+                    elif error is None and winner is None:
+                        winner = task
+                        learn(Attempt(attempts[task]))
                 if not last:
                     break
             if winner is not None:
@@ -155,7 +164,7 @@ async def _connect(address: Address) -> socket.socket:
     return sock
 
 
-def _pipe(options: LinkOptions, context: ssl.SSLContext) -> TlsPipe:
+def pipe_for(options: LinkOptions, context: ssl.SSLContext) -> TlsPipe:
     """Prepare TLS; a host name that cannot stand in a certificate fails here."""
     try:
         return TlsPipe(context, options.host.partition("%")[0])
@@ -163,7 +172,7 @@ def _pipe(options: LinkOptions, context: ssl.SSLContext) -> TlsPipe:
         raise TlsFailed(f"{options.where}: no certificate can be valid for this host name; check hostName") from None
 
 
-async def _shake_hands(options: LinkOptions, sock: socket.socket, pipe: TlsPipe) -> None:
+async def shake_hands(options: LinkOptions, sock: socket.socket, pipe: TlsPipe) -> None:
     """Drive the TLS handshake."""
     loop = asyncio.get_running_loop()
     data = b""
@@ -182,14 +191,17 @@ async def _shake_hands(options: LinkOptions, sock: socket.socket, pipe: TlsPipe)
                     f"{options.where}: the broker closed the connection during the TLS handshake; {CHECK_PORT}"
                 )
     except ssl.SSLError as error:
-        raise TlsFailed(f"{options.where}: {tls.explain(error, own_ca=options.ca is not None)}") from None
+        verify = error.verify_code if isinstance(error, ssl.SSLCertVerificationError) else None
+        raise TlsFailed(
+            f"{options.where}: {tls.explain(error, own_ca=options.ca is not None)}", verify=verify
+        ) from None
     except OSError as error:
         raise TlsFailed(
             f"{options.where}: the connection broke during the TLS handshake: {_why([error])}; {CHECK_PORT}"
         ) from None
 
 
-async def _upgrade(options: LinkOptions, sock: socket.socket, pipe: TlsPipe | None) -> tuple[ClientProtocol, bytes]:
+async def upgrade(options: LinkOptions, sock: socket.socket, pipe: TlsPipe | None) -> tuple[ClientProtocol, bytes]:
     """Open the WebSocket; gives it with the bytes that came right behind the broker's answer."""
     path = options.web_socket_path
     uri = WebSocketURI(pipe is not None, options.host, options.port, path, "")
@@ -200,7 +212,8 @@ async def _upgrade(options: LinkOptions, sock: socket.socket, pipe: TlsPipe | No
     except InvalidStatus as error:
         raise ConnectFailed(
             f"{options.where}: the broker answered the WebSocket upgrade of {path} with HTTP "
-            f"{error.response.status_code}; check webSocketPath, or {CHECK_PORT}"
+            f"{error.response.status_code}; check webSocketPath, or {CHECK_PORT}",
+            status=error.response.status_code,
         ) from None
     except InvalidHandshake as error:
         raise ConnectFailed(f"{options.where}: the WebSocket upgrade failed: {error}; {CHECK_PORT}") from None

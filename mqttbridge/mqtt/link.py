@@ -67,6 +67,10 @@ class Grant(msgspec.Struct, frozen=True):
     maximum_packet_size: int = 268_435_460
     maximum_qos: int = 2
     retain_available: bool = True
+    wildcards_available: bool = True
+    shared_available: bool = True
+    keep_alive: int | None = None
+    """Seconds, where the broker decides (Server Keep Alive)."""
 
 
 class Step(enum.StrEnum):

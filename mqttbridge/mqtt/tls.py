@@ -55,6 +55,14 @@ REASONS = {
     "UNEXPECTED_EOF_WHILE_READING": "the broker closed the connection during the handshake",
 }
 
+PAIR = {
+    "KEY_VALUES_MISMATCH": "certificate and privateKey do not belong together",
+    "EE_KEY_TOO_SMALL": "the key of certificate is too short for OpenSSL (RSA: 2048 bits or more); have it issued anew",
+    "CA_KEY_TOO_SMALL": "an authority in certificate has a key that is too short for OpenSSL (RSA: 2048 bits or more)",
+    "CA_MD_TOO_WEAK": "certificate is signed by means of a hash that is too weak for OpenSSL; have it issued anew",
+}
+"""Why a certificate with its key cannot be loaded."""
+
 # X509_V_ERR_*: the codes of `ssl.SSLCertVerificationError.verify_code`.
 VERIFY = {
     9: "the broker's certificate is not valid yet; check this machine's clock",
@@ -156,9 +164,7 @@ def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
         try:
             context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=no_passphrase)
         except ssl.SSLError as error:
-            if error.reason == "KEY_VALUES_MISMATCH":
-                raise ValueError("certificate and privateKey do not belong together") from None
-            raise ValueError("certificate or privateKey is not usable PEM") from None
+            raise ValueError(PAIR.get(error.reason or "", "certificate or privateKey is not usable PEM")) from None
 
 
 def _nameless_file() -> BinaryIO:

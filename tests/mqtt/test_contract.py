@@ -95,8 +95,18 @@ async def test_connack_becomes_a_grant() -> None:
     sink = Sink(v5=True)
     sink.client.login()
     properties = b"\x21\x00\x0a" + b"\x27\x00\x01\x00\x00" + b"\x24\x01" + b"\x25\x00" + b"\x13\x00\x05"
+    properties += b"\x28\x00" + b"\x2a\x00"
     sink.client.feed(0x20, b"\x00\x00" + bytes([len(properties)]) + properties)
-    assert sink.grants == [Grant(receive_maximum=10, maximum_packet_size=65536, maximum_qos=1, retain_available=False)]
+    limits = Grant(
+        receive_maximum=10,
+        maximum_packet_size=65536,
+        maximum_qos=1,
+        retain_available=False,
+        wildcards_available=False,
+        shared_available=False,
+        keep_alive=5,
+    )
+    assert sink.grants == [limits]
     assert sink.client.keep_alive_time == 5
 
 
