@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import TYPE_CHECKING, Any
@@ -298,28 +299,30 @@ async def test_send_rehearses_every_format_and_both_ways(tmp_path: Path, plain_m
             await daemon.until_said("connection.subscribed")
             await daemon.until_said("source.opened", count=2)
             config = ["send", "--config", str(daemon.path)]
-            for number, name in enumerate(sources, 1):
-                done = await run(*config, "--source", name)
-                assert done.stdout == [f"sent 1 uplink of {DEV_EUI} to source {name}"], done.text
-                await daemon.until_account("up", routed=number)
+            done = await asyncio.gather(*(run(*config, "--source", name) for name in sources))
+            for name, one in zip(sources, done, strict=True):
+                assert one.stdout == [f"sent 1 uplink of {DEV_EUI} to source {name}"], one.text
+            await daemon.until_account("up", routed=5)
             assert daemon.said("uplink.rejected") == []
-            done = await run(*config, "--source", "lrc")
+            # The newest uplink tells where the device is.
+            await run(*config, "--source", "lrc")
             await daemon.until_account("up", routed=6)
-            done = await run(*config, "--connection", "acme", "--payload", "c0ffee", "--fport", "9", "--count", "2")
-            assert [line.split(",")[0] for line in done.stdout] == [
+            one = await run(*config, "--connection", "acme", "--payload", "c0ffee", "--fport", "9", "--count", "2")
+            assert [line.split(",")[0] for line in one.stdout] == [
                 "outcome queued",
                 "outcome queued",
                 f"sent 2 downlinks of {DEV_EUI} to connection acme",
-            ], done.text
-            assert [(one["Payload"], one["FPort"]) for one in server.queued] == [("c0ffee", "9")] * 2
-            for arguments, words in (
-                (["--connection", "acme", "--fport", "225"], ["the downlink was not queued"]),
-                (["--connection", "up"], ["takes no downlinks", "downlinkTopicPattern"]),
-                (["--connection", "acne"], ["no connection 'acne'", "did you mean 'acme'?"]),
-                ([], ["--source ID"]),
-                (["--connection", "acme", "--source", "lrc"], ["--source ID"]),
-            ):
-                done = await run(*config, *arguments)
-                assert done.process is not None
-                assert done.process.returncode in {1, 2}
-                assert all(word in done.text for word in words), done.text
+            ], one.text
+            assert [(taken["Payload"], taken["FPort"]) for taken in server.queued] == [("c0ffee", "9")] * 2
+            wrong = {
+                ("--connection", "acme", "--fport", "225"): ["not queued"],
+                ("--connection", "up"): ["takes no downlinks", "downlinkTopicPattern"],
+                ("--connection", "acne"): ["no connection 'acne'", "did you mean 'acme'?"],
+                (): ["--source ID"],
+                ("--connection", "acme", "--source", "lrc"): ["--source ID"],
+            }
+            done = await asyncio.gather(*(run(*config, *arguments) for arguments in wrong))
+            for one, words in zip(done, wrong.values(), strict=True):
+                assert one.process is not None
+                assert one.process.returncode in {1, 2}
+                assert all(word in one.text for word in words), one.text

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mqttbridge.control.guard import guarded
 from mqttbridge.observe.log import get_logger
 from mqttbridge.sources.asgi import answer, problem, problem_unread
 from mqttbridge.sources.http import PREFIX
 
 if TYPE_CHECKING:
     from mqttbridge.control.view import View
-    from mqttbridge.sources.asgi import Message, Receive, Scope, Send
+    from mqttbridge.sources.asgi import Receive, Scope, Send
     from mqttbridge.sources.http import HttpIntake
 
 __all__ = ["App"]
@@ -37,24 +38,13 @@ class App:
         """Answer one request. A bug is answered with 500, told in the log, and ends nothing else."""
         if scope["type"] != "http":
             return
-        started = False
-
-        async def sending(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         if self._under_way >= MAX_UNDER_WAY and scope["path"] != "/health":
             detail = f"{MAX_UNDER_WAY} requests are under way, the most that are taken at once; send it again later"
             await self._uplinks.overloaded(scope, receive, send, detail)
             return
         self._under_way += 1
         try:
-            await self._route(scope, receive, sending)
-        except Exception:
-            log.exception("http.crashed", path=scope["path"])
-            if not started:
-                await problem(send, 500, "internal error: the log of mqttbridge has the cause; please report it")
+            await guarded(self._route, scope, receive, send)
         finally:
             self._under_way -= 1
 

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mqttbridge.control.guard import guarded
 from mqttbridge.observe.log import get_logger
-from mqttbridge.sources.asgi import answer, problem, problem_unread
+from mqttbridge.sources.asgi import answer, problem_unread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mqttbridge.control.view import View
-    from mqttbridge.sources.asgi import Message, Receive, Scope, Send
+    from mqttbridge.sources.asgi import Receive, Scope, Send
 
     Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -56,20 +57,9 @@ class LocalApp:
         """Answer one request. A bug is answered with 500, told in the log, and ends nothing else."""
         if scope["type"] != "http":
             return
-        started = False
-
-        async def sending(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         self._under_way += 1
         try:
-            await self._route(scope, receive, sending)
-        except Exception:
-            log.exception("http.crashed", path=scope["path"])
-            if not started:
-                await problem(send, 500, "internal error: the log of mqttbridge has the cause; please report it")
+            await guarded(self._route, scope, receive, send)
         finally:
             self._under_way -= 1
 

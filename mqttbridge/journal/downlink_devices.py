@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Devices"]
 
-KNOWN = 65_536
+KNOWN = 16_384
 UNWRITTEN = 10_000
 MAX_TAGS = 4096
 """Characters of all tags of a device. With more it is known without any: documents may be large, and devices many."""
+TAG_SETS = 1000
 NO_TAGS: frozenset[str] = frozenset()
 
 
@@ -30,6 +31,7 @@ class Devices:
     def __init__(self) -> None:
         """Know nothing."""
         self._known: OrderedDict[str, Device] = OrderedDict()
+        self._tags: dict[frozenset[str], frozenset[str]] = {}
         self._new: dict[str, Device] = {}
         self._writing: dict[str, Device] = {}
 
@@ -49,6 +51,11 @@ class Devices:
             device = replace(device, tags=NO_TAGS)
             if self._known.get(name) == device:
                 return
+        if device.tags:
+            # Devices by the thousand have the same few sets of tags.
+            device = replace(device, tags=self._tags.setdefault(device.tags, device.tags))
+            if len(self._tags) > TAG_SETS:
+                self._tags.clear()
         if len(self._new) >= UNWRITTEN and name not in self._new:
             # The disk is slow or broken: not known, until it is heard again.
             self._known.pop(name, None)

@@ -19,6 +19,7 @@ from mqttbridge.errors import JournalFailed, StartError
 from mqttbridge.journal import schema
 from mqttbridge.journal.downlink_devices import Devices
 from mqttbridge.journal.downlink_writer import DownlinkWriter, Report, Task
+from mqttbridge.journal.futures import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -231,7 +232,7 @@ class SqliteDownlinks:
         changed = self._take_over(report)
         for task, result in report.done:
             self._asked -= task.run is not None
-            _answer(task.future, result)
+            resolve(task.future, result)
         self._room.set()
         for name in changed:
             self._call_watcher(name)
@@ -256,15 +257,6 @@ class SqliteDownlinks:
         except Exception as error:  # noqa: BLE001 - one session's mistake is not another's
             context = {"message": f"the watcher of {name} failed", "exception": error}
             self._loop.call_exception_handler(context)
-
-
-def _answer(future: asyncio.Future[Any], result: object) -> None:
-    if future.done():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
 
 
 if TYPE_CHECKING:

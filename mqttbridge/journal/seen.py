@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMIT", "LONGEST", "ROW", "Row", "Seen", "Sieve", "pack", "unpack"]
 
-LIMIT = 100_000
+LIMIT = 50_000
 PARTS = 5
-"""How many of them make up the limit: 20,000 fit into a dictionary of 2**15 places, which the processor can cache."""
+"""How many of them make up the limit: 10,000 fit into a dictionary of 2**14 places, which the processor can cache."""
 LONGEST = 24 * 60 * 60 * 1000
 """The longest window, in ms: what is older is forgotten."""
 PERIOD = LONGEST // 4

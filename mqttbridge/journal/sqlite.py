@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from mqttbridge.errors import JournalFailed, StartError
 from mqttbridge.journal import lock, schema
+from mqttbridge.journal.futures import resolve
 from mqttbridge.journal.head import Head
 from mqttbridge.journal.operations import Answer, Append, Close, Declare, Operation, Options, Report, Settle
 from mqttbridge.journal.plan import estimate
@@ -230,7 +231,7 @@ class SqliteJournal:
         self._post(self._reported, report)
 
     def _post_read(self, future: asyncio.Future[list[Queued]], found: list[Queued] | JournalFailed) -> None:
-        self._post(_answer, future, found)
+        self._post(resolve, future, found)
 
     def _post(self, callback: Callable[..., None], *args: object) -> None:
         try:
@@ -272,7 +273,7 @@ class SqliteJournal:
         if isinstance(operation, Append):
             self._waiting -= operation.size
             self._room.set()
-        _answer(operation.future, answer)
+        resolve(operation.future, answer)
 
     def _call_watchers(self, routes: Iterable[Connections]) -> None:
         watchers = self._watchers
@@ -282,15 +283,6 @@ class SqliteJournal:
             except Exception as error:  # noqa: BLE001 - one session's mistake is not another's
                 context = {"message": f"the watcher of {name} failed", "exception": error}
                 self._loop.call_exception_handler(context)
-
-
-def _answer(future: asyncio.Future[Any], result: object) -> None:
-    if future.done():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
 
 
 _conforms: type[Journal] = SqliteJournal

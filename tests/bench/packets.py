@@ -15,10 +15,10 @@ from mqttbridge.formats.sample import uplink
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CYCLE", "Splitter", "body", "mqtt_connect", "posts", "publishes", "subscribe", "uplinks"]
+__all__ = ["Splitter", "body", "mqtt_connect", "posts", "publishes", "subscribe", "uplinks"]
 
 CYCLE = 100_000
-"""Packets that are built and then sent over and over. Up to so many uplinks, none is a copy of another."""
+"""Packets that are built and then sent over and over: more than the journal remembers to tell a copy by."""
 DEVICES = 10_000
 IDENTIFIERS = 60_000
 """Packet identifiers: more than any window."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tests.bench.machine import Broker, Child, Daemon, Worker, free_port, wait_until
-from tests.bench.packets import CYCLE
 from tests.bench.worker import Counter
 
 if TYPE_CHECKING:
@@ -75,21 +74,14 @@ class Bench(ExitStack):
         connections: dict[str, int],
         *,
         source: int = 0,
-        copies: int = 0,
         **settings: Any,  # noqa: ANN401 (sections of the configuration)
     ) -> Daemon:
-        """Start the daemon with connections to these ports, an HTTP source, and perhaps an MQTT source.
-
-        `copies`: how many uplinks it gets, if that is not as the options say.
-        """
+        """Start the daemon with connections to these ports, an HTTP source, and perhaps an MQTT source."""
         sources: dict[str, Any] = {"http": {"transport": "http", "format": "thingpark"}}
         if source:
             host = f"127.0.0.1:{source}"
             sources["mqtt"] = {"transport": "mqtt", "format": "thingpark", "hostName": host, "protocol": "TCP"}
             sources["mqtt"]["topics"] = ["network/+/uplink"]
-        if max(self.options.uplinks, copies) > CYCLE:
-            # What is sent over and over would be taken for copies.
-            sources = {name: {**source, "duplicateWindow": 0} for name, source in sources.items()}
         config = {name: {"configuration": _configuration(port)} for name, port in connections.items()}
         given = {"sources": sources, "connections": config, **settings}
         daemon = self.enter_context(Daemon(self.directory, given, runner=self.options.runner))
@@ -281,7 +273,7 @@ def backlog(options: Options) -> list[Row]:
     """Tell what a backlog costs while the destination is down, and how fast it drains when the broker is back."""
     total, port = options.backlog, free_port()
     with Bench(options, "backlog") as bench:
-        daemon = bench.daemon({"one": port}, copies=total, journal={"maxSize": "8GiB"})
+        daemon = bench.daemon({"one": port}, journal={"maxSize": "8GiB"})
         wait_until(lambda: daemon.told("connection.failed"), "the failure of the connection")
         before = daemon.rss()
         post = bench.worker("post", port=daemon.port, total=total, batch=1000, connections=4)

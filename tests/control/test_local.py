@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest_asyncio
 
-from mqttbridge.control import local
+from mqttbridge.control import guard, local
 from mqttbridge.control.unix import NAME, connect
 from tests.support.bridge import NOBODY, to, uplink
 from tests.support.inside import Told, inside
@@ -90,7 +90,7 @@ async def test_who_may_not_ask_is_refused_before_anything_is_read(
 
 async def test_a_bug_is_answered_and_ends_nothing_else(here: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     told = Told()
-    monkeypatch.setattr(local, "log", told)
+    monkeypatch.setattr(guard, "log", told)
     with monkeypatch.context() as broken:
         broken.setattr(here.daemon, "status", lambda: 1 / 0)
         status, media, _ = await ask(here, "GET", "/status")
