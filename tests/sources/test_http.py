@@ -522,7 +522,7 @@ async def test_a_bug_in_one_request_is_answered_and_ends_nothing_else(
         raise ZeroDivisionError
 
     monkeypatch.setattr(sources_http, "split", buggy)
-    monkeypatch.setattr("mqttbridge.control.app.log", Log())
+    monkeypatch.setattr("mqttbridge.control.guard.log", Log())
     answer = await here.post("lrc", uplink(1))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "ZeroDivisionError" not in answer.text
