@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mqttbridge.control.guard import guarded
-from mqttbridge.observe.log import get_logger
 from mqttbridge.sources.asgi import answer, problem, problem_unread
 from mqttbridge.sources.http import PREFIX
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from mqttbridge.sources.http import HttpIntake
 
 __all__ = ["App"]
-
-log = get_logger()
 
 MAX_UNDER_WAY = 2000
 """Requests; /health is answered beyond it too."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mqttbridge.control.guard import guarded
-from mqttbridge.observe.log import get_logger
 from mqttbridge.sources.asgi import answer, problem_unread
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 __all__ = ["HEADER", "LocalApp", "quoted"]
-
-log = get_logger()
 
 MAX_UNDER_WAY = 64
 """Requests."""
