@@ -6,7 +6,6 @@ It keeps nothing but a minute of samples of the totals, for the rates: no work f
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import anyio
@@ -22,6 +21,7 @@ from mqttbridge.control.status import (
     SourceStatus,
     Status,
 )
+from mqttbridge.formats.times import moment
 from mqttbridge.model import Counts
 from mqttbridge.observe.metrics import Taken
 from mqttbridge.sessions.expiry import DEFAULT_VALIDITY
@@ -29,6 +29,7 @@ from mqttbridge.sessions.machine import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from mqttbridge.clock import Clock
@@ -99,8 +100,8 @@ class Overview:
             pid=os.getpid(),
             config=self._config,
             state_directory=str(loaded.state_directory),
-            started=_time(self._started),
-            now=_time(shot.wall),
+            started=moment(self._started),
+            now=moment(shot.wall),
             reasons=reasons,
             journal=JournalStatus(
                 health.problem, health.size, health.max_size, sum(counts.queued for counts in shot.counts.values())
@@ -124,7 +125,7 @@ class _Shot:
 
     def _at(self, mono: float) -> datetime:
         """Give the wall time of a moment on the monotonic clock."""
-        return _time(self.wall + round((mono - self._mono) * 1000))
+        return moment(self.wall + round((mono - self._mono) * 1000))
 
     # -- connections
 
@@ -163,8 +164,8 @@ class _Shot:
             retry_at=self._at(now.retry_at) if now is not None and now.retry_at is not None else None,
             queued=counts.queued,
             in_flight=now.in_flight if now is not None else 0,
-            oldest=_time(oldest) if oldest is not None else None,
-            expires=_time(oldest + validity) if oldest is not None else None,
+            oldest=moment(oldest) if oldest is not None else None,
+            expires=moment(oldest + validity) if oldest is not None else None,
             rates=rates,
             drain_seconds=drain,
             expiring=late,
@@ -245,21 +246,13 @@ class _Shot:
             transport=str(type(settings).__struct_config__.tag),
             format=settings.format,
             open=now is None or now.open,
-            since=self._at(now.since) if now is not None else _time(self._started),
+            since=self._at(now.since) if now is not None else moment(self._started),
             why=now.why if now is not None else "",
             retry_at=self._at(now.retry_at) if now is not None and now.retry_at is not None else None,
             rate=rate,
             rejected_rate=rejected,
-            last_uplink=_time(taken.last) if taken.last is not None else None,
+            last_uplink=moment(taken.last) if taken.last is not None else None,
             accepted=taken.accepted,
             rejected=taken.rejected,
             downlinks=downlinks,
         )
-
-
-EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-def _time(wall: int) -> datetime:
-    """Give a wall time in ms as JSON shall write it."""
-    return EPOCH + timedelta(milliseconds=wall)

@@ -22,6 +22,7 @@ from mqttbridge.downlinks.ways import (
 )
 from mqttbridge.settings.schema import HttpSource, MqttSource
 from mqttbridge.settings.secret import plain
+from mqttbridge.settings.wayback import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,8 +40,8 @@ def way_back(source: Source) -> str:
         return "its apiUrl is not the http:// or https:// URL of a host"
     if source.format == "thingpark":
         return "" if source.api_url else "it has no apiUrl, by which downlinks go to the LRC"
-    if _missing(source):
-        words = f"it has no {' and no '.join(_missing(source))}, by which downlinks go over HTTP"
+    if lacks := lacking(source):
+        words = f"it has no {' and no '.join(lacks)}, by which downlinks go over HTTP"
         if not isinstance(source, MqttSource):
             return words
         if source.format == "tts" and not source.username:
@@ -59,7 +60,7 @@ def make_network(
     if source.format == "thingpark":
         api = LrcApi(url, _credentials(source, connections))
         return HttpNetwork(api, url, ca=source.api_ca_certificate, secrets=_keys(source, connections), clock=clock)
-    if not _missing(source):
+    if not lacking(source):
         rest = ChirpStackApi(url, key) if source.format == "chirpstack" else _things_stack(source, url, key)
         return HttpNetwork(rest, url, ca=source.api_ca_certificate, secrets=[key], clock=clock)
     if not isinstance(source, MqttSource):  # `way_back` has said so
@@ -75,14 +76,6 @@ def _usable(url: str) -> bool:
     except httpx.InvalidURL:
         return False
     return parsed.scheme in {"http", "https"} and bool(parsed.host)
-
-
-def _missing(source: Source) -> list[str]:
-    """Name the properties that a way over HTTP lacks."""
-    needed = {"apiUrl": source.api_url, "apiKey": source.api_key}
-    if source.format == "tts":
-        needed["webhook"] = source.webhook
-    return [name for name, value in needed.items() if not value]
 
 
 def _things_stack(source: Source, url: str, key: str) -> ThingsStackApi:

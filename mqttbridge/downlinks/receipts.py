@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from mqttbridge.formats.times import iso
 from mqttbridge.journal.downlink_protocol import ReceiptBody
 from mqttbridge.model import DownlinkOutcome  # noqa: TC001 (msgspec decodes by it)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Ended", "ReceiptBody", "few", "is_receipt", "iso_time", "listed", "receipt", "short"]
+__all__ = ["Ended", "ReceiptBody", "few", "is_receipt", "listed", "receipt", "short"]
 
 MAX_SENTENCE = 400
 MAX_NAME = 100
@@ -93,7 +93,7 @@ def receipt(ended: Ended) -> ReceiptBody:
         key=ended.key,
         correlation_data=b64encode(ended.correlation).decode(),
         warnings=few(ended.warnings),
-        time=iso_time(ended.time),
+        time=iso(ended.time),
     )
     return ReceiptBody(ended.dev_eui, _encode(body), ended.correlation)
 
@@ -107,11 +107,6 @@ def is_receipt(body: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return KEY(mark.key) is not None and mark.downlink is None
-
-
-def iso_time(time: int) -> str:
-    """Give a time in ms as ISO 8601, in UTC."""
-    return datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def short(text: str, limit: int = MAX_SENTENCE) -> str:

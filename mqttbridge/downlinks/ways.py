@@ -7,7 +7,6 @@ sending. No answer made here quotes more of a network server than the format's o
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ import msgspec
 from mqttbridge.downlinks.network import Answer, Later, Refused, Taken
 from mqttbridge.errors import DocumentError
 from mqttbridge.formats import chirpstack, lrc, tts
+from mqttbridge.formats.times import iso
 from mqttbridge.formats.tts_downlinks import is_id
 from mqttbridge.formats.words import shown
 from mqttbridge.settings.secret import plain
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 LRC_PATH = "/thingpark/lrc/rest/downlink"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEVEL = re.compile(r"[^\x00-\x20/+#\x7f-\U0010ffff]{1,128}").fullmatch
 """What may stand in a topic as one level: ChirpStack's applications, as the format learns them."""
 TOKEN = re.compile(r"(?<=[?&]Token=)[^&]+")
@@ -117,7 +116,7 @@ class LrcApi:
     def post(self, pending: PendingDownlink, now: int) -> Post:
         """Make the query, signed where there are credentials (reference, "Application server to LRC")."""
         credentials = self._credentials(pending.connection)
-        time = (EPOCH + timedelta(milliseconds=now)).isoformat(timespec="milliseconds")
+        time = iso(now)
         query = lrc.query(
             pending.downlink,
             correlation_id=pending.correlation_id,

@@ -12,11 +12,10 @@ import msgspec
 
 from mqttbridge.errors import DocumentError
 from mqttbridge.formats.outline import element_at_end
+from mqttbridge.formats.words import WHITESPACE, bare
 
 __all__ = ["split"]
 
-BOM = b"\xef\xbb\xbf"
-WHITESPACE = b" \t\r\n"
 PLACE = re.compile(r"\(byte (\d+)\)$")
 
 MAX_DOCUMENTS = 100_000
@@ -32,7 +31,7 @@ def split(body: bytes, *, ndjson: bool) -> list[bytes]:
     A document that stands alone is given as it is, valid or not. Raises `DocumentError` if nothing is there, or the
     array is not JSON, with the index of the element (from 0) that is wrong.
     """
-    body = body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
+    body = bare(body)
     if not body:
         raise DocumentError("the body is empty; send a JSON document, an array of them, or NDJSON")
     if ndjson:

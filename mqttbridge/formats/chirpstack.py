@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
@@ -20,7 +20,8 @@ from mqttbridge.formats.chirpstack_events import EVENTS, MARKS, build, tags_of
 from mqttbridge.formats.chirpstack_items import correlation_of, item_id
 from mqttbridge.formats.chirpstack_shapes import MAX_DEPTH, decode
 from mqttbridge.formats.fingerprint import of_text, of_uplink
-from mqttbridge.formats.words import shown
+from mqttbridge.formats.times import iso, milliseconds
+from mqttbridge.formats.words import bare, shown
 from mqttbridge.model import DocumentKind, Uplink
 
 if TYPE_CHECKING:
@@ -30,13 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_DEPTH", "command", "command_topic", "enqueued", "is_ours", "parse", "queue_item", "refusal"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
-EARLIEST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MILLISECOND
-LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MILLISECOND
+EARLIEST = milliseconds(datetime.min.replace(tzinfo=UTC))
+LATEST = milliseconds(datetime.max.replace(tzinfo=UTC))
 NAMES = ", ".join(EVENTS)
-BOM = b"\xef\xbb\xbf"
-WHITESPACE = b" \t\r\n"
 DEV_EUI = re.compile(r"[0-9A-Fa-f]{16}").fullmatch
 WAY = re.compile(r"[^\x00-\x20/+#\x7f-\U0010ffff]{1,128}").fullmatch
 EVENT_LEVEL = "event"
@@ -75,7 +72,7 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
     the ThingPark document that the event means, or with `pass_through` the event itself, without whitespace and byte
     order mark around it. `received` (ms) stands in for a missing time. Raises `DocumentError` with the field's path.
     """
-    body = body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
+    body = bare(body)
     named = _named(hint)
     event = decode(body)
     name = named or _inferred(event)
@@ -85,7 +82,7 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
     dev_eui = _dev_eui(device.dev_eui)
     time = _time(event.time) if event.time else received
     tags = tags_of(device)
-    built = build(name, event, device, dev_eui=dev_eui, time=_written(time), tags=tags)
+    built = build(name, event, device, dev_eui=dev_eui, time=iso(time), tags=tags)
     return Uplink(
         source=source,
         kind=built.kind,
@@ -156,16 +153,11 @@ def _time(text: str) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
-    time = None if moment is None or moment.tzinfo is None else (moment - EPOCH) // MILLISECOND
+    time = None if moment is None or moment.tzinfo is None else milliseconds(moment)
     if time is None or not EARLIEST <= time <= LATEST:
         example = "write it like 2026-01-02T03:04:05.678Z"
         raise DocumentError(f"time is {shown(text)}, which is not an RFC 3339 time; {example}", field="time")
     return time
-
-
-def _written(time: int) -> str:
-    """Write a time as ThingPark does."""
-    return (EPOCH + timedelta(milliseconds=time)).isoformat(timespec="milliseconds")
 
 
 def _fingerprint(name: str, event: Event, dev_eui: str, built: Built, body: bytes) -> int:
@@ -249,5 +241,5 @@ def _item(downlink: Downlink, correlation_id: str, key: str) -> dict[str, Any]:
     else:
         item["data"] = base64.b64encode(bytes.fromhex(downlink.payload_hex)).decode()
     if downlink.expires is not None:
-        item["expiresAt"] = _written(min(downlink.expires, LATEST)).replace("+00:00", "Z")
+        item["expiresAt"] = iso(min(downlink.expires, LATEST)).replace("+00:00", "Z")
     return item

@@ -18,7 +18,7 @@ from mqttbridge.errors import DocumentError
 from mqttbridge.formats import downlink_fields as read
 from mqttbridge.formats.downlink_fields import ROOT
 from mqttbridge.formats.outline import deeper_than
-from mqttbridge.formats.words import not_json, shown
+from mqttbridge.formats.words import bare, not_json, shown
 from mqttbridge.model import Downlink
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ MAX_BODY = 65536
 MAX_DEPTH = 64
 MAX_WARNINGS = 10
 LONGEST_NAME = 40
-BOM = b"\xef\xbb\xbf"
-WHITESPACE = b" \t\r\n"
 
 TAKEN = (
     "DevEUI",
@@ -136,7 +134,7 @@ def _members(body: bytes) -> dict[str, Raw]:
     """Decode the bytes as far as the root keys: of valid JSON, of bounded size and depth."""
     if len(body) > MAX_BODY:
         raise DocumentError(f"the document has {len(body)} bytes; a downlink may have {MAX_BODY}")
-    body = body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
+    body = bare(body)
     if not body:
         raise DocumentError(f"the message is empty; it must be {_example()}")
     try:

@@ -7,11 +7,12 @@ is null, or an empty text where no text can be meant, counts as not given.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
 from mqttbridge.errors import DocumentError, DownlinkExpired
+from mqttbridge.formats.times import milliseconds
 from mqttbridge.formats.words import shown
 
 __all__ = [
@@ -32,8 +33,6 @@ MAX_BYTES = 242
 """The largest payload that LoRaWAN has at any data rate, in any region."""
 MAX_OBJECT = 16 * 1024
 MAX_FPORT = 224
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
 SECOND = 1000
 MAX_SECONDS = 10 * 365 * 24 * 3600
 LAST_MOMENT = 253_402_300_799_999
@@ -201,7 +200,7 @@ def _moment(value: object) -> int:
     if moment is None or moment.tzinfo is None:
         example = "write it like 2026-01-02T03:04:05Z, or as seconds from now"
         raise DocumentError(f"{where} is {_value(value)}, {problem}; {example}", field=where)
-    return (moment - EPOCH) // MILLISECOND
+    return milliseconds(moment)
 
 
 # --- sentences

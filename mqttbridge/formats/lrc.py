@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mqttbridge.errors import DocumentError
+from mqttbridge.formats.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["query", "refusal", "token"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_ANSWER = 4096
 MAX_TAGS = 200
 """Of an answer, this many characters and tags are looked at. The parser is slow on what is malformed and long."""
@@ -74,8 +73,7 @@ def _parameters(downlink: Downlink) -> list[tuple[str, str]]:
     if downlink.flush:
         parameters.append(("FlushDownlinkQueue", "1"))
     if downlink.expires is not None:
-        moment = EPOCH + timedelta(milliseconds=downlink.expires)
-        parameters.append(("ValidityTime", moment.isoformat(timespec="milliseconds")))
+        parameters.append(("ValidityTime", iso(downlink.expires)))
     return parameters
 
 

@@ -5,11 +5,11 @@ The same arguments always give the same bytes. All names and places are invented
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mqttbridge.formats.times import iso
 from mqttbridge.model import DocumentKind
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["uplink"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GATEWAYS = (("100019D4", 48.13743, 11.57549), ("10002A7F", 48.13512, 11.58198), ("10003C02", 48.14021, 11.56011))
 CHANNELS = (("LC1", "G1", 868.1), ("LC2", "G1", 868.3), ("LC3", "G1", 868.5), ("LC4", "G0", 867.1))
 
@@ -48,7 +47,7 @@ def uplink(
     receptions = _receptions(seed, fcnt)
     best = receptions[0]
     content: dict[str, Any] = {
-        "Time": _iso(time_ms),
+        "Time": iso(time_ms),
         "DevEUI": dev_eui.upper(),
         "FPort": fport,
         "FCntUp": fcnt,
@@ -106,8 +105,3 @@ def _receptions(seed: int, fcnt: int) -> list[dict[str, Any]]:
         snr = 9.5 - (seed + fcnt) % 8 - 2 * place
         receptions.append({"Lrrid": gateway, "Chain": 0, "LrrRSSI": rssi, "LrrSNR": snr, "LrrESP": rssi - 0.5})
     return receptions
-
-
-def _iso(time_ms: int) -> str:
-    """Write a time as ThingPark does."""
-    return (EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec="milliseconds")

@@ -6,18 +6,18 @@ The same arguments always give the same bytes. All names and places are invented
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
+
+from mqttbridge.formats.times import moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["uplink"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TENANT = "52f14cd4-c6f1-4fbd-8f87-4025e1d49242"
 APPLICATION = "17c82e96-be03-4f38-aef3-f83d48582d97"
 PROFILE = "14855bf7-d10d-4aee-b618-ebfcb64dc7ad"
@@ -113,5 +113,5 @@ def _tx_info(seed: int, fcnt: int) -> dict[str, Any]:
 
 def _rfc3339(time_ms: int) -> str:
     """Write a time as ChirpStack does, with nanoseconds."""
-    seconds = (EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec="microseconds")
+    seconds = moment(time_ms).isoformat(timespec="microseconds")
     return seconds.replace("+00:00", "000+00:00")

@@ -6,17 +6,17 @@ The same arguments always give the same bytes. All names and places are invented
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from mqttbridge.formats.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["uplink"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GATEWAYS = (
     ("roof-north", "AA555A0000000101", 48.13743, 11.57549),
     ("roof-south", "AA555A0000000102", 48.13512, 11.58198),
@@ -126,4 +126,4 @@ def _receptions(seed: int, fcnt: int, time_ms: int) -> list[dict[str, Any]]:
 
 def _rfc3339(time_ms: int) -> str:
     """Write a time as The Things Stack does, with nanoseconds."""
-    return (EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec="milliseconds").replace("+00:00", "000000Z")
+    return iso(time_ms).replace("+00:00", "000000Z")

@@ -10,7 +10,7 @@ server's word and is passed through as it came, also an FPort of 300 or a payloa
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -18,7 +18,8 @@ from msgspec import Raw, Struct, field
 from mqttbridge.errors import DocumentError
 from mqttbridge.formats.fingerprint import of_text, of_uplink
 from mqttbridge.formats.outline import deeper_than
-from mqttbridge.formats.words import not_json, shown
+from mqttbridge.formats.times import milliseconds
+from mqttbridge.formats.words import bare, not_json, shown
 from mqttbridge.model import DocumentKind, Uplink
 
 __all__ = ["MAX_DEPTH", "is_ours", "parse"]
@@ -28,11 +29,7 @@ MAX_DEPTH = 64
 
 MAX_FCNT = 2**32 - 1
 MAX_DIGITS = 40
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NO_OFFSET = EPOCH.replace(tzinfo=None)
-MILLISECOND = timedelta(milliseconds=1)
-BOM = b"\xef\xbb\xbf"
-WHITESPACE = b" \t\r\n"
+NO_OFFSET = datetime(1970, 1, 1)  # noqa: DTZ001 - that is the point
 KINDS = ", ".join(DocumentKind)
 DEV_EUI_DIGITS = 16
 DEV_EUI = re.compile(r"[0-9A-Fa-f]{16}").fullmatch
@@ -93,7 +90,7 @@ def parse(
     `received` (ms) stands in where the document has no Time. `hint` and `pass_through` change nothing: the document
     says all, and is a ThingPark document already. Raises `DocumentError` with the field's path.
     """
-    body = body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
+    body = bare(body)
     kind, content = _decode(body)
     dev_eui = _dev_eui(content.dev_eui, kind)
     fcnt = _fcnt(content, kind)
@@ -156,7 +153,7 @@ def _time(text: str, kind: DocumentKind) -> int:
         path = f"{kind}.Time"
         example = "write it like 2026-01-02T03:04:05.678+01:00"
         raise DocumentError(f"{path} is {shown(text)}, {problem}; {example}", field=path)
-    return (moment - EPOCH) // MILLISECOND
+    return milliseconds(moment)
 
 
 def _fcnt(content: Content, kind: DocumentKind) -> int | None:

@@ -7,18 +7,18 @@ kind is in `tts_documents`, and in docs/formats-tts.md. Any input gives an `Upli
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 
 import msgspec
 from msgspec import Struct
 
 from mqttbridge.errors import DocumentError
 from mqttbridge.formats import fingerprint
+from mqttbridge.formats.times import iso
 from mqttbridge.formats.tts_documents import draft
 from mqttbridge.formats.tts_downlinks import OUR_DEVICE, is_id, path, push, topic
 from mqttbridge.formats.tts_errors import refusal
-from mqttbridge.formats.tts_messages import BOM, EPOCH, WHITESPACE, ApplicationIds, Message, read_message
-from mqttbridge.formats.words import shown
+from mqttbridge.formats.tts_messages import ApplicationIds, Message, read_message
+from mqttbridge.formats.words import bare, shown
 from mqttbridge.model import Uplink
 
 __all__ = ["is_ours", "parse", "path", "push", "refusal", "topic"]
@@ -45,13 +45,13 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
     the uplink's body is the message as it came; all else is as it would be. Raises `DocumentError` with the field's
     path in the message.
     """
-    body = body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
+    body = bare(body)
     message = read_message(body)
     _complete(message, hint)
     dev_eui = _dev_eui(message)
     made = draft(message, dev_eui)
     time = received if made.time is None else made.time
-    content = {"Time": _iso(time), "DevEUI": dev_eui, **made.content, "TheThingsStack": made.extra}
+    content = {"Time": iso(time), "DevEUI": dev_eui, **made.content, "TheThingsStack": made.extra}
     return Uplink(
         source=source,
         kind=made.kind,
@@ -124,8 +124,3 @@ def _way(message: Message) -> str:
     if application and ids.device_id and is_id(application) and is_id(ids.device_id):
         return f"{application}/{ids.device_id}"
     return ""
-
-
-def _iso(time: int) -> str:
-    """Write a time (ms) as ThingPark does."""
-    return (EPOCH + timedelta(milliseconds=time)).isoformat(timespec="milliseconds")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -18,14 +18,12 @@ from msgspec import Meta, Raw, Struct, field
 
 from mqttbridge.errors import DocumentError
 from mqttbridge.formats.outline import deeper_than
+from mqttbridge.formats.times import milliseconds
 from mqttbridge.formats.words import not_json, shown
 
 __all__ = [
-    "BOM",
-    "EPOCH",
     "KINDS",
     "MAX_DEPTH",
-    "WHITESPACE",
     "ApplicationIds",
     "DeviceIds",
     "Float",
@@ -42,11 +40,8 @@ __all__ = [
 MAX_DEPTH = 63
 """How deep a message may nest: a level less than a ThingPark document, for what moves into `TheThingsStack`."""
 
-WHITESPACE = b" \t\r\n"
-BOM = b"\xef\xbb\xbf"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-EARLIEST = (datetime(1, 1, 2, tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
-LATEST = (datetime(9999, 12, 30, tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
+EARLIEST = milliseconds(datetime(1, 1, 2, tzinfo=UTC))
+LATEST = milliseconds(datetime(9999, 12, 30, tzinfo=UTC))
 RANGE = re.compile(r"Expected `int` ([<>]=) ([0-9]+)").match
 EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`").match
 PLACE = re.compile(r" - at `\$([^`]*)`$").search
@@ -183,14 +178,14 @@ def moment(text: str | None, path: str) -> int | None:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        time = EPOCH.replace(tzinfo=None)
-    if time.tzinfo is None:
+        time = None
+    if time is None or time.tzinfo is None:
         example = "write it like 2026-01-02T03:04:05.678901234Z"
         raise DocumentError(f"{path} is {shown(text)}, which is not an RFC 3339 time; {example}", field=path)
-    milliseconds = (time - EPOCH) // timedelta(milliseconds=1)
-    if milliseconds > LATEST:
+    found = milliseconds(time)
+    if found > LATEST:
         raise DocumentError(f"{path} is {shown(text)}, which is out of range", field=path)
-    return milliseconds if milliseconds >= EARLIEST else None
+    return found if found >= EARLIEST else None
 
 
 def number(value: Float, path: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Foreign text in our sentences, and sentences that several formats need. For the modules of this room."""
+"""Foreign text in our sentences, and what several formats say or do alike. For the modules of this room."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from mqttbridge.errors import DocumentError
 if TYPE_CHECKING:
     import msgspec
 
-__all__ = ["not_json", "shown"]
+__all__ = ["WHITESPACE", "bare", "not_json", "shown"]
 
+BOM = b"\xef\xbb\xbf"
+WHITESPACE = b" \t\r\n"
 MAX_SHOWN = 40
 PLACE = re.compile(r"\(byte (\d{1,9})\)")
 QUOTES = "; texts and names stand in double quotes"
@@ -20,6 +22,11 @@ WORDS = "; true, false and null have lower case"
 ADVICE = {b"'": QUOTES, b"/": COMMENTS, b"#": COMMENTS, b"T": WORDS, b"F": WORDS, b"N": WORDS}
 """By the byte at which it stops being JSON."""
 CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+def bare(body: bytes) -> bytes:
+    """Take whitespace and a byte order mark off a document."""
+    return body.strip(WHITESPACE).removeprefix(BOM).lstrip(WHITESPACE)
 
 
 def shown(text: str) -> str:

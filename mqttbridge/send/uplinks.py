@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +11,7 @@ import httpx
 import msgspec
 
 from mqttbridge.clock import SystemClock
+from mqttbridge.downlinks.causes import cause
 from mqttbridge.formats import sample, sample_chirpstack, sample_tts
 from mqttbridge.formats.token import sign
 from mqttbridge.send.talk import SendError, talk, through, unknown
@@ -108,7 +108,7 @@ async def _post(loaded: Loaded, source: str, settings: HttpSource, bodies: Itera
             try:
                 answer = await client.post(url + _query(settings, body), content=body)
             except httpx.HTTPError as error:
-                why = f"no answer from {url}: {_cause(error)}; is mqttbridge running?"
+                why = f"no answer from {url}: {cause(error, own_ca=False)}; is mqttbridge running?"
                 raise SendError(why + through(sent)) from error
             if answer.status_code != httpx.codes.OK:
                 raise SendError(f"{url} answered {answer.status_code}: {_detail(answer)}{through(sent)}")
@@ -122,18 +122,6 @@ def _query(settings: HttpSource, body: bytes) -> str:
         return ""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return "?" + sign(body, settings.as_key.reveal(), as_id=AS_ID, time=now)
-
-
-def _cause(error: BaseException) -> str:
-    """Give what the system said, which a library may have wrapped in words of its own."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OSError) and inner.errno:
-            # The loop puts the address into `strerror`.
-            return os.strerror(inner.errno).lower()
-        group = inner.exceptions if isinstance(inner, BaseExceptionGroup) else ()
-        inner = group[0] if group else inner.__cause__ or inner.__context__
-    return str(error) or type(error).__name__
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mqttbridge.settings.loops import loops
 from mqttbridge.settings.schema import MqttSource
 from mqttbridge.settings.secret import plain
+from mqttbridge.settings.wayback import lacking
 
 if TYPE_CHECKING:
     from mqttbridge.settings.schema import Settings, Source
@@ -62,7 +63,8 @@ def _about_downlinks(settings: Settings, active: list[str]) -> list[str]:
 
 def no_way_back(source: Source) -> str:
     """Say what a source lacks to take downlinks to its network server; empty if nothing."""
-    if source.api_url is not None or (source.format != "thingpark" and isinstance(source, MqttSource)):
+    lacks = lacking(source)
+    if not lacks or (source.format != "thingpark" and isinstance(source, MqttSource)):
         return ""
-    wanted = {"thingpark": "apiUrl", "chirpstack": "apiUrl and apiKey", "tts": "apiUrl, apiKey and webhook"}
-    return f"no downlink can be sent to its network server; give it {wanted[source.format]}"
+    wanted = f"{', '.join(lacks[:-1])} and {lacks[-1]}" if len(lacks) > 1 else lacks[0]
+    return f"no downlink can be sent to its network server; give it {wanted}"

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import msgspec.inspect as types
 
     from mqttbridge.settings.problems import KeyPath, Mark, Problems
+    from mqttbridge.settings.schema import Source
 
-__all__ = ["WayBackCheck"]
+__all__ = ["WayBackCheck", "lacking"]
 
 ONLY_FOR = {
     "as_key": ("asKey", ("thingpark",)),
@@ -31,6 +32,16 @@ ONLY_FOR = {
 """Properties of a source that mean something with some formats alone."""
 EXACTLY_ONCE = 2
 SAMPLE = "0018B20000000B20"
+
+
+def lacking(source: Source) -> list[str]:
+    """Name the properties that a source lacks to send downlinks to its network server over HTTP."""
+    needed = {"apiUrl": source.api_url}
+    if source.format != "thingpark":
+        needed["apiKey"] = source.api_key
+    if source.format == "tts":
+        needed["webhook"] = source.webhook
+    return [name for name, value in needed.items() if not value]
 
 
 class WayBackCheck:
