@@ -160,7 +160,8 @@ async def test_a_refusal_of_the_network_server_is_final_and_named(tmp_path: Path
         server.faults = [Fault(status=503), Fault(reset=True)]
         await daemon.until_said("connection.subscribed")
         await publish_lines(plain_mosquitto, DOWN, [downlink()])
-        (receipt,) = receipts(await record.wait_until(lambda messages: len(receipts(messages)) == 1))
+        # The two pauses take up to 3 and 9 seconds.
+        (receipt,) = receipts(await record.wait_until(lambda messages: len(receipts(messages)) == 1, timeout=30))
         assert receipt["outcome"] == "rejected"
         assert "bad AS_ID" in receipt["reason"]
         assert len(server.requests) == 3
