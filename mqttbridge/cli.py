@@ -8,41 +8,31 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import anyio
 import rich_click as click
 
 from mqttbridge import __version__
+from mqttbridge.cli_ask import COMMANDS, config_option
 from mqttbridge.clock import SystemClock
 from mqttbridge.errors import ConfigError, MqttBridgeError, StartError
 from mqttbridge.observe.log import Redactor, configure, get_logger, install_excepthook
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
 
     from mqttbridge.settings.loader import Loaded
 
 __all__ = ["main"]
 
-DEFAULT_CONFIG = "/etc/mqttbridge/mqttbridge.yaml"
 T = TypeVar("T")
 BUG = 70
 DAY = 24 * 3600 * 1000
 log = get_logger()
 redactor = Redactor()
 
-config_option = click.option(
-    "--config",
-    "config",
-    metavar="FILE",
-    type=click.Path(path_type=Path, readable=False),
-    envvar="MQTTBRIDGE_CONFIG",
-    default=DEFAULT_CONFIG,
-    show_default=True,
-    help="The configuration file; also $MQTTBRIDGE_CONFIG.",
-)
 log_level_option = click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
@@ -150,33 +140,6 @@ def send(config: Path, source: str | None, connection: str | None, confirmed: bo
 
 @cli.command()
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/status.md has its fields.")
-@click.option("--watch", is_flag=True, help="Look again every 2 s, until Ctrl-C; with --json a line each.")
-def status(config: Path, as_json: bool, watch: bool) -> None:
-    """Show how the running daemon is: what needs attention first.
-
-    Exit code: 0 all is well, 2 something is not, 1 the daemon cannot be asked.
-
-    \b
-    mqttbridge status                                for people
-    mqttbridge status --json | jq '.connections[] | select(.ok | not)'
-    """  # noqa: D301 (click wants the backspace itself)
-    from mqttbridge.ask import status as command
-    from mqttbridge.ask.client import Daemon
-
-    daemon = Daemon(config, os.environ)
-    if not watch:
-        sys.exit(command.show_json(daemon) if as_json else command.show(daemon))
-    if not as_json and not sys.stdout.isatty():
-        raise click.UsageError("--watch wants a terminal; elsewhere say --watch --json")
-    try:
-        (command.watch_json if as_json else command.watch)(daemon)
-    except KeyboardInterrupt:
-        return
-
-
-@cli.command()
-@config_option
 @click.argument("connection", required=False)
 @click.option("--source", metavar="ID", help="Examine the broker of this MQTT source instead.")
 @click.option("--publish", is_flag=True, help="Publish one test uplink too; by default nothing is published.")
@@ -219,6 +182,10 @@ def schema() -> None:
     from mqttbridge.settings.jsonschema import json_schema
 
     click.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
+
+
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 def _refuse(event: str, sentences: Sequence[str]) -> NoReturn:

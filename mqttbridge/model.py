@@ -64,6 +64,9 @@ class Uplink(msgspec.Struct, frozen=True, gc=False):
     Stack's `<application>/<device_id>`, nothing for ThingPark. Not stored with the uplink."""
     correlation_id: str = ""
     """Of a report about a downlink: the CorrelationID of that downlink, if it tells. Not stored with the uplink."""
+    origin: str = ""
+    """Where it came from and how it was checked, for the history: `POST from 10.0.0.7, Token verified`, or `topic
+    network/7/uplink`. Not stored with the uplink."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -92,11 +95,18 @@ class Outcome(enum.IntEnum):
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
-    """The end of one queued uplink for one connection. `reason` is a sentence, for whatever was not delivered."""
+    """The end of one queued uplink for one connection. `reason` is a sentence, for whatever was not delivered.
+
+    For the history, in ms: `sent`, when it was (last) handed to the link, 0: never; `at`, when it ended. `topic`: what
+    it was published on, or would have been; empty if it has none.
+    """
 
     seq: int
     outcome: Outcome
     reason: str = ""
+    topic: str = ""
+    sent: int = 0
+    at: int = 0
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):

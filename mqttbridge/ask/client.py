@@ -5,6 +5,7 @@ Whatever goes wrong becomes an `AskError` with one sentence: which socket, what 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from mqttbridge.settings.loader import find_state_directory
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Answer", "Daemon"]
@@ -54,21 +55,40 @@ class Daemon:
         self.sockets = tuple(dict.fromkeys((own, unix.UNIT_DIRECTORY / unix.NAME)))
         """Where it may listen: its own place, then that of the systemd unit."""
 
-    def ask(self, method: str, path: str) -> Answer:
-        """Ask it one thing. Raises `AskError` if it cannot be asked, or gives no answer."""
+    def ask(self, method: str, path: str, body: object = None, *, timeout: float = TIMEOUT) -> Answer:
+        """Ask it one thing; `body` is sent as JSON. Raises `AskError` if it cannot be asked, or gives no answer."""
+        with self._asked(method, path, body, timeout) as (where, response):
+            given = response.read()
+        problem = _detail(given) if response.status >= http.client.BAD_REQUEST else ""
+        return Answer(where, response.status, given, problem)
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """Give the lines of an answer that goes on until the daemon ends, or who reads it. Raises `AskError`."""
+        with self._asked("GET", path, None, TIMEOUT) as (where, response):
+            if response.status >= http.client.BAD_REQUEST:
+                raise _refused(where, "GET", path, _detail(response.read()))
+            while line := response.readline():
+                yield line
+
+    @contextlib.contextmanager
+    def _asked(
+        self, method: str, path: str, body: object, timeout: float
+    ) -> Iterator[tuple[Path, http.client.HTTPResponse]]:
+        """Send a request; give who got it, and the answer, of which the head is read."""
         where, connected = self._connected()
         try:
+            connected.settimeout(timeout)
             connection = _Connection(connected)
-            connection.request(method, path, headers=self._meant(where))
-            response = connection.getresponse()
-            body = response.read()
+            headers = self._meant(where)
+            if body is not None:
+                headers["Content-Type"] = "application/json"
+            connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
+            yield where, connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             raise AskError(f"the mqttbridge at {where} gave no answer: {reason}; its log may tell more") from error
         finally:
             connected.close()
-        problem = _detail(body) if response.status >= http.client.BAD_REQUEST else ""
-        return Answer(where, response.status, body, problem)
 
     def _meant(self, where: Path) -> dict[str, str]:
         """Say whom we mean, where the daemon of another configuration may be: anywhere but in the state directory."""
@@ -80,7 +100,14 @@ class Daemon:
         """Give the body of a good answer. Raises `AskError`."""
         answer = self.ask("GET", path)
         if answer.problem:
-            raise AskError(f"the mqttbridge at {answer.where} does not answer GET {path}: {answer.problem}")
+            raise _refused(answer.where, "GET", path, answer.problem)
+        return answer.body
+
+    def post(self, path: str, body: object, *, timeout: float = TIMEOUT) -> bytes:
+        """Give the body of a good answer to a POST with this JSON. Raises `AskError`."""
+        answer = self.ask("POST", path, body, timeout=timeout)
+        if answer.problem:
+            raise _refused(answer.where, "POST", path, answer.problem)
         return answer.body
 
     def _connected(self) -> tuple[Path, socket.socket]:
@@ -91,6 +118,13 @@ class Daemon:
             except OSError as error:
                 failed.append((where, error))
         raise AskError(_why(failed, self._config)) from failed[0][1]
+
+
+def _refused(where: Path, method: str, path: str, problem: str) -> AskError:
+    """Say what the daemon does not do, without what was asked in detail."""
+    if path.startswith("/status"):
+        return AskError(f"the mqttbridge at {where} does not answer {method} {path}: {problem}")
+    return AskError(problem)
 
 
 def _why(failed: Sequence[tuple[Path, OSError]], config: Path) -> str:

@@ -18,12 +18,14 @@ from mqttbridge.control.guard import guarded
 from mqttbridge.sources.asgi import answer, problem_unread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from mqttbridge.control.view import View
     from mqttbridge.sources.asgi import Receive, Scope, Send
 
     Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+    Routes = Mapping[str, tuple[str, Handler]]
+    """By path: the method, and what answers."""
 
 __all__ = ["HEADER", "LocalApp", "quoted"]
 
@@ -41,14 +43,16 @@ def quoted(config: Path) -> bytes:
 class LocalApp:
     """The ASGI application under the Unix socket."""
 
-    def __init__(self, view: View, config: Path) -> None:
-        """Show the view. `config`: the file that this daemon runs with; its links are looked at here."""
+    def __init__(self, view: View, config: Path, routes: Routes | None = None) -> None:
+        """Show the view, and answer on further routes.
+
+        `config`: the file that this daemon runs with; its links are looked at here.
+        """
         self._view = view
         self._config = config.absolute()
         self._names = frozenset(quoted(config).split())
         self._under_way = 0
-        self._routes: dict[str, tuple[str, Handler]] = {"/status": ("GET", self._status)}
-        """By path: the method, and what answers."""
+        self._routes: Routes = {"/status": ("GET", self._status), **(routes or {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. A bug is answered with 500, told in the log, and ends nothing else."""

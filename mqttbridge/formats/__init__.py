@@ -21,11 +21,21 @@ __all__ = ["FORMATS", "Format"]
 class Format(Protocol):
     """What a network server's documents look like."""
 
-    def parse(self, body: bytes, *, source: str, received: int, hint: str = "", pass_through: bool = False) -> Uplink:
+    def parse(
+        self,
+        body: bytes,
+        *,
+        source: str,
+        received: int,
+        hint: str = "",
+        pass_through: bool = False,
+        origin: str = "",
+    ) -> Uplink:
         """Read one document; `received` is in ms. Raises `DocumentError`.
 
         `hint` says what came beside the body: the query string of the request, or the topic. `pass_through`: the
-        uplink's body is the document as it came, else the ThingPark document that it means.
+        uplink's body is the document as it came, else the ThingPark document that it means. `origin` goes into the
+        uplink as it is.
         """
         ...
 

@@ -65,7 +65,9 @@ decode_refusal = msgspec.json.Decoder(Refusal).decode
 # --- events
 
 
-def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_through: bool = False) -> Uplink:
+def parse(
+    body: bytes, *, source: str, received: int, hint: str = "", pass_through: bool = False, origin: str = ""
+) -> Uplink:
     """Read one event; `hint` is the query string (`event=up`) or the topic (`application/…/event/up`).
 
     Without a hint the document must tell by its members which event it is. `body` is UTF-8 JSON. The uplink's body is
@@ -95,6 +97,7 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
         fingerprint=_fingerprint(name, event, dev_eui, built, body),
         way=_way(device),
         correlation_id=_downlink_of(event),
+        origin=origin,
     )
 
 

@@ -83,6 +83,7 @@ def parse(
     received: int,
     hint: str = "",  # noqa: ARG001  of the seam: a document names its own kind
     pass_through: bool = False,  # noqa: ARG001  of the seam: a document goes out as it came anyway
+    origin: str = "",
 ) -> Uplink:
     """Read one document, of any kind in `DocumentKind`, with numbers as numbers or as strings.
 
@@ -105,6 +106,7 @@ def parse(
         tags=_tags(content),
         fingerprint=_fingerprint(content, kind, dev_eui, fcnt, body),
         correlation_id=_correlation(content.correlation) if content.correlation else "",
+        origin=origin,
     )
 
 

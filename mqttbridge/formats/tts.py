@@ -38,7 +38,9 @@ class Known(Struct, gc=False):
 decode_known = msgspec.json.Decoder(Known).decode
 
 
-def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_through: bool = False) -> Uplink:
+def parse(
+    body: bytes, *, source: str, received: int, hint: str = "", pass_through: bool = False, origin: str = ""
+) -> Uplink:
     """Read one message of any kind. `received` (ms) stands in where it has no time of its own.
 
     `hint`: of an MQTT topic, the application and the device are taken where the message names none. `pass_through`:
@@ -64,6 +66,7 @@ def parse(body: bytes, *, source: str, received: int, hint: str = "", pass_throu
         fingerprint=made.fingerprint or (fingerprint.of_text(b"tts " + body) if made.time is not None else 0),
         way=_way(message),
         correlation_id=made.content.get("CorrelationID", ""),
+        origin=origin,
     )
 
 

@@ -25,9 +25,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mqttbridge.model import Counts, Entry, Queued, Settled
+    from mqttbridge.model import Connections, Counts, Entry, Queued, Settled
 
-__all__ = ["Journal", "JournalHealth"]
+__all__ = ["Journal", "JournalHealth", "Witness"]
 
 
 class JournalHealth(msgspec.Struct, frozen=True):
@@ -39,6 +39,18 @@ class JournalHealth(msgspec.Struct, frozen=True):
     problem: str
     size: int
     max_size: int
+
+
+class Witness(Protocol):
+    """Who hears what was committed: the history, and those who watch. Called in the loop; quick, and never raises."""
+
+    def stored(self, queued: Mapping[Connections, Sequence[Queued]]) -> None:
+        """Hear of new uplinks, by where they go."""
+        ...
+
+    def settled(self, connection: str, settled: Sequence[Settled]) -> None:
+        """Hear how uplinks ended. What the journal drops itself is not told."""
+        ...
 
 
 class Journal(Protocol):

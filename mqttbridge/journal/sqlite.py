@@ -17,7 +17,7 @@ from mqttbridge.journal.futures import resolve
 from mqttbridge.journal.head import Head
 from mqttbridge.journal.operations import Answer, Append, Close, Declare, Operation, Options, Report, Settle
 from mqttbridge.journal.plan import estimate
-from mqttbridge.journal.protocol import Journal, JournalHealth
+from mqttbridge.journal.protocol import Journal, JournalHealth, Witness
 from mqttbridge.journal.reader import Reader
 from mqttbridge.journal.tail import Tail
 from mqttbridge.journal.writer import Writer
@@ -42,8 +42,11 @@ TAIL_BYTES = 8 * 1024 * 1024
 class SqliteJournal:
     """The durable queue on SQLite. Make one with `open`."""
 
-    def __init__(self, directory: Path, options: Options, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, directory: Path, options: Options, loop: asyncio.AbstractEventLoop, witness: Witness | None = None
+    ) -> None:
         """Prepare; `open` does the rest."""
+        self._witness = witness
         self._directory = directory
         self._options = options
         self._loop = loop
@@ -71,6 +74,7 @@ class SqliteJournal:
         when_full: str,
         clock: Clock,
         connect: Connect = schema.connect,
+        witness: Witness | None = None,
     ) -> Self:
         """Open the journal in `directory`, which is created if need be, and start its threads.
 
@@ -78,7 +82,7 @@ class SqliteJournal:
         """
         schema.check_library()
         options = Options(directory / FILE, max_size, when_full == "drop-oldest", clock, connect)
-        journal = cls(directory, options, asyncio.get_running_loop())
+        journal = cls(directory, options, asyncio.get_running_loop(), witness)
         await asyncio.to_thread(journal._start)
         return journal
 
@@ -268,11 +272,15 @@ class SqliteJournal:
             ledger.apply(report.change)
         for names, queued in report.queued.items():
             self._tail.add(ledger.routes[names].id, floors.get(names, 0), queued)
+        if self._witness is not None and report.queued:
+            self._witness.stored(report.queued)
 
     def _finish(self, operation: Operation, answer: Answer) -> None:
         if isinstance(operation, Append):
             self._waiting -= operation.size
             self._room.set()
+        elif self._witness is not None and answer is None and isinstance(operation, Settle):
+            self._witness.settled(operation.connection, operation.settled)
         resolve(operation.future, answer)
 
     def _call_watchers(self, routes: Iterable[Connections]) -> None:

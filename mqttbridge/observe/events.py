@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mqttbridge.observe.downlink_events import DOWNLINK_EVENTS
 from mqttbridge.observe.event import Event, Level
+from mqttbridge.observe.operation_events import OPERATION_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -313,4 +314,5 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         ),
     }
     | dict(DOWNLINK_EVENTS)
+    | dict(OPERATION_EVENTS)
 )

@@ -301,6 +301,15 @@ class Journal(Base, frozen=True, kw_only=True):
         Literal["block", "drop-oldest"],
         Meta(description="block: refuse new uplinks; drop-oldest: make room, and count what was dropped"),
     ] = "block"
+    retention: Annotated[
+        int,
+        _duration(
+            0,
+            365 * 24 * HOUR,
+            "how long uplinks are remembered for `trace` and `replay`, beside the queue and in a quarter of maxSize at "
+            "most; 0: not at all",
+        ),
+    ] = 24 * HOUR
 
 
 class Settings(Base, frozen=True, kw_only=True):
@@ -310,6 +319,10 @@ class Settings(Base, frozen=True, kw_only=True):
         str | None,
         _text("path", "default: $STATE_DIRECTORY, else `state` beside the file"),
     ] = None
+    watch: Annotated[
+        bool,
+        Meta(description="true: a changed file is taken up by itself; false: on `systemctl reload` alone"),
+    ] = False
     http: Http = field(default_factory=Http)
     journal: Journal = field(default_factory=Journal)
     sources: dict[str, Source] = field(default_factory=dict)
