@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["Notifier", "watchdog_interval"]
 
 STATUS_LENGTH = 200
 MICROSECONDS = 1_000_000
+NANOSECONDS = 1_000
+"""In a microsecond."""
 
 
 class Notifier:
     """Speaks to the socket that the environment names; one for the process."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """Take the environment. A name that begins with `@` is in Linux' abstract namespace (sd_notify(3))."""
+    def __init__(self, environ: Mapping[str, str], monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        """Take the environment. A name that begins with `@` is in Linux' abstract namespace (sd_notify(3)).
+
+        `monotonic_ns` must read CLOCK_MONOTONIC, as `time.monotonic_ns` does on Linux: systemd compares it with its
+        own.
+        """
+        self._monotonic_ns = monotonic_ns
         name = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + name[1:] if name.startswith("@") else name if name.startswith("/") else ""
 
@@ -33,8 +41,16 @@ class Notifier:
         return bool(self._address)
 
     def ready(self, status: str = "") -> bool:
-        """Say that the daemon serves."""
+        """Say that the daemon serves: at the start, and at the end of each reload, whatever became of it."""
         return self._send("READY=1", status)
+
+    def reloading(self, status: str = "") -> bool:
+        """Say that a reload begins; `ready` ends it. Call it after the signal came, before anything is read.
+
+        systemd takes the message for the answer to its own signal if its time is not before it (sd_notify(3)), so
+        the time is in the same datagram. It waits TimeoutStartSec= for `ready`.
+        """
+        return self._send(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic_ns() // NANOSECONDS}", status)
 
     def stopping(self, status: str = "") -> bool:
         """Say that it is about to end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,27 @@ def test_each_message_is_one_datagram_as_systemd_reads_it(manager: tuple[socket.
     assert received == [b"READY=1\nSTATUS=3 connections", b"WATCHDOG=1", b"STATUS=2 of 3 open", b"STOPPING=1"]
 
 
+def test_a_reload_begins_with_its_time_in_one_datagram_and_ends_with_ready(manager: tuple[socket.socket, str]) -> None:
+    listener, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    assert notifier.reloading("reading the configuration")
+    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    assert notifier.ready("3 connections")
+    lines = listener.recv(4096).decode().split("\n")
+    assert lines[0] == "RELOADING=1"
+    assert lines[1].startswith("MONOTONIC_USEC=")
+    assert before <= int(lines[1].removeprefix("MONOTONIC_USEC=")) <= after
+    assert lines[2:] == ["STATUS=reading the configuration"]
+    assert listener.recv(4096) == b"READY=1\nSTATUS=3 connections"
+
+
+def test_the_time_of_a_reload_is_in_whole_microseconds(manager: tuple[socket.socket, str]) -> None:
+    listener, name = manager
+    assert Notifier({"NOTIFY_SOCKET": name}, monotonic_ns=lambda: 5_000_001_999).reloading()
+    assert listener.recv(4096) == b"RELOADING=1\nMONOTONIC_USEC=5000001"
+
+
 def test_a_status_cannot_smuggle_in_another_assignment(manager: tuple[socket.socket, str]) -> None:
     listener, name = manager
     assert Notifier({"NOTIFY_SOCKET": name}).status("broken\nMAINPID=1\r\nFDSTORE=1 " + "x" * 10_000)
@@ -53,6 +75,7 @@ def test_without_systemd_nothing_happens(environ: dict[str, str]) -> None:
     assert not notifier.active
     assert not notifier.ready("x")
     assert not notifier.watchdog()
+    assert not notifier.reloading()
     assert not notifier.stopping()
 
 
