@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mqttbridge.settings.reader import Node
     from mqttbridge.settings.references import References
 
-__all__ = ["FAILED", "Converter"]
+__all__ = ["FAILED", "Converter", "unwrapped"]
 
 FAILED: Final = object()
 """Instead of a value: the problem has been recorded."""
@@ -60,7 +60,7 @@ class Converter:
         self.marks[path] = node.mark if isinstance(node, Scalar) and not node.null else entry.mark
         if isinstance(node, Broken):
             return FAILED
-        wanted, extra, rule = _unwrapped(wanted)
+        wanted, extra, rule = unwrapped(wanted)
         match wanted:
             case types.StructType() | types.UnionType():
                 return self._struct(node, wanted, path)
@@ -87,7 +87,7 @@ class Converter:
             if entry is None:
                 continue
             if not field.required and isinstance(entry.node, Scalar) and entry.node.null:
-                if isinstance(_unwrapped(field.type)[0], types.CustomType):
+                if isinstance(unwrapped(field.type)[0], types.CustomType):
                     # A password may begin with #, and would silently not be there.
                     sound = self._fail(here, EMPTY_SECRET, entry.mark) is not FAILED
                 continue
@@ -146,7 +146,7 @@ class Converter:
         """Report a name that does not exist here; gives the name that was probably meant."""
         names = [field.encode_name for field in struct.fields]
         for field in struct.fields:
-            inner = _unwrapped(field.type)[0]
+            inner = unwrapped(field.type)[0]
             if isinstance(inner, types.StructType) and any(key == one.encode_name for one in inner.fields):
                 self._fail((*path, key), f"does not belong here but under {field.encode_name}", entry.mark)
                 return None
@@ -273,7 +273,7 @@ def _choice(text: str, wanted: types.LiteralType) -> str:
     raise ValueError(by_case[0] if by_case else _one_of(names))
 
 
-def _unwrapped(wanted: Types) -> tuple[Types, dict[str, Any], str]:
+def unwrapped(wanted: Types) -> tuple[Types, dict[str, Any], str]:
     """Take off what surrounds a type: gives the bare type, what `Meta.extra` says, and the description."""
     extra: dict[str, Any] = {}
     rule = ""
@@ -292,12 +292,12 @@ def _unwrapped(wanted: Types) -> tuple[Types, dict[str, Any], str]:
 
 
 def _alias(field: types.Field) -> str | None:
-    alias = _unwrapped(field.type)[1].get("alias")
+    alias = unwrapped(field.type)[1].get("alias")
     return None if alias is None else str(alias)
 
 
 def _hint(field: types.Field) -> str:
-    rule = _unwrapped(field.type)[2]
+    rule = unwrapped(field.type)[2]
     return f"; it must be given: {rule}" if rule else "; it must be given"
 
 

@@ -16,7 +16,7 @@ from mqttbridge.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["KeyPath", "Mark", "Problem", "Problems", "dotted", "shown"]
+__all__ = ["KeyPath", "Mark", "Problem", "Problems", "dotted", "one_line", "shown"]
 
 MAX_SHOWN = 60
 MAX_TEXT = 800
@@ -41,7 +41,7 @@ class Mark(msgspec.Struct, frozen=True, gc=False, order=True):
     @property
     def text(self) -> str:
         """Give `FILE:LINE:COLUMN`, or `FILE` where there is no such place."""
-        name = _one_line(self.file)
+        name = one_line(self.file)
         return f"{name}:{self.line}:{self.column}" if self.line else name
 
 
@@ -56,7 +56,7 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     def line(self) -> str:
         """Give `FILE:LINE:COLUMN: path.to.key: what is wrong`."""
         where = dotted(self.path)
-        text = _one_line(self.text if len(self.text) <= MAX_TEXT else self.text[:MAX_TEXT] + "…")
+        text = one_line(self.text if len(self.text) <= MAX_TEXT else self.text[:MAX_TEXT] + "…")
         return f"{self.mark.text}: {where}: {text}" if where else f"{self.mark.text}: {text}"
 
 
@@ -136,8 +136,9 @@ def shown(text: str) -> str:
 
 def _name(text: str) -> str:
     cut = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
-    return _one_line(cut)
+    return one_line(cut)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Escape what would leave the line, or steer a terminal."""
     return UNPRINTABLE.sub(lambda match: ascii(match.group())[1:-1], text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BOOLEANS", "boolean", "duration", "integer", "size"]
+__all__ = ["BOOLEANS", "boolean", "duration", "integer", "size", "write_duration", "write_size"]
 
 DURATIONS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
@@ -40,7 +40,7 @@ def duration(text: str, low: int, high: int) -> int:
     value = _quantity(text, DURATIONS, "ms")
     if value is not None and low <= value <= high:
         return value
-    span = f"from {_written(low, DURATIONS)} to {_written(high, DURATIONS)}"
+    span = f"from {write_duration(low)} to {write_duration(high)}"
     raise ValueError(f"a duration {span}, as milliseconds or such as 250ms, 5s, 10m, 72h, 7d")
 
 
@@ -49,8 +49,18 @@ def size(text: str, low: int, high: int) -> int:
     value = _quantity(text, SIZES, "B")
     if value is not None and low <= value <= high:
         return value
-    span = f"from {_written(low, SIZES)} to {_written(high, SIZES)}"
+    span = f"from {write_size(low)} to {write_size(high)}"
     raise ValueError(f"a size {span}, in bytes or such as 64KiB, 16MiB, 1GiB")
+
+
+def write_duration(value: int) -> str:
+    """Write milliseconds in the largest unit that divides them."""
+    return _written(value, DURATIONS)
+
+
+def write_size(value: int) -> str:
+    """Write bytes in the largest unit that divides them."""
+    return _written(value, SIZES)
 
 
 def _quantity(text: str, units: dict[str, int], default: str) -> int | None:
