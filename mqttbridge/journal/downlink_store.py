@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["DownlinkStore"]
 
 T = TypeVar("T")
+PendingRow = tuple[int, str, str, int, str, str]
 
 APPLICATION = 0x6D71646C
 """`application_id` of the file: "mqdl"."""
@@ -97,6 +98,10 @@ PENDING_OF = """
 SELECT json_group_array(json_array(seq, connection, key, received, source, content)) FROM (
     SELECT * FROM downlink WHERE source = ? AND state = 0 AND seq > ? ORDER BY seq LIMIT ?)
 """
+PENDING_FOR = """
+SELECT json_group_array(json_array(seq, connection, key, received, source, content)) FROM (
+    SELECT * FROM downlink INDEXED BY downlink_sender WHERE dev_eui = ? AND state = 0 ORDER BY seq LIMIT ?)
+"""
 RECEIPTS_OF = """
 SELECT json_group_array(json_array(seq, receipt)) FROM (
     SELECT seq, receipt FROM downlink WHERE connection = ? AND state = 1 AND seq > ? ORDER BY seq LIMIT ?)
@@ -127,6 +132,10 @@ LEARN = "INSERT OR REPLACE INTO device(dev_eui, content) SELECT value ->> 0, val
 
 DROP_DEVICES = "DELETE FROM device WHERE id IN (SELECT id FROM device ORDER BY id LIMIT ?)"
 SOURCES = "SELECT DISTINCT source FROM downlink WHERE state = 0"
+DEVICES_AFTER = """
+SELECT json_group_array(json_array(id, content)) FROM (
+    SELECT id, content FROM device WHERE dev_eui > ? ORDER BY dev_eui LIMIT ?)
+"""
 
 
 class Content(msgspec.Struct, array_like=True, frozen=True):
@@ -296,12 +305,18 @@ class DownlinkStore:
 
     def pending(self, source: str, after: int, limit: int) -> list[PendingDownlink]:
         """Give pending downlinks of a source, oldest first."""
+        return self._pending(PENDING_OF, (source, after, limit))
+
+    def pending_of(self, dev_eui: str, limit: int) -> list[PendingDownlink]:
+        """Give pending downlinks of a device, oldest first."""
+        return self._pending(PENDING_FOR, (dev_eui, limit))
+
+    def _pending(self, query: str, arguments: tuple[object, ...]) -> list[PendingDownlink]:
         found = []
-        rows = self._list(PENDING_OF, (source, after, limit), list[tuple[int, str, str, int, str, str]])
-        for seq, connection, key, received, of, text in rows:
+        for seq, connection, key, received, source, text in self._list(query, arguments, list[PendingRow]):
             content = _decode(text, Content, seq)
             parts = (content.way, content.downlink, content.correlation, content.warnings)
-            found.append(PendingDownlink(seq, connection, key, received, of, *parts))
+            found.append(PendingDownlink(seq, connection, key, received, source, *parts))
         return found
 
     def sources(self) -> list[str]:
@@ -329,6 +344,11 @@ class DownlinkStore:
         """Give what was stored of a device."""
         row = self._db.execute("SELECT id, content FROM device WHERE dev_eui = ?", (dev_eui,)).fetchone()
         return _decode(row[1], Device, row[0]) if row else None
+
+    def devices(self, after: str, limit: int) -> list[Device]:
+        """Give stored devices beyond this DevEUI, by DevEUI."""
+        rows = self._list(DEVICES_AFTER, (after, limit), list[tuple[int, str]])
+        return [_decode(text, Device, row) for row, text in rows]
 
     def _list(self, query: str, arguments: tuple[object, ...], shape: type[T]) -> T:
         """Run a query that gives all its rows as one JSON array."""

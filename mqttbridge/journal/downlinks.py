@@ -43,6 +43,8 @@ __all__ = ["SqliteDownlinks"]
 FILE = "downlinks.db"
 MOST_ASKED = 1024
 """Tasks that wait for the writer; who asks for more waits."""
+MOST_OF_A_DEVICE = 100
+"""Downlinks."""
 LEARN_AFTER = 0.2
 """Seconds for which devices are collected before they are written."""
 NOTHING = (0, 0)
@@ -97,6 +99,13 @@ class SqliteDownlinks:
         """Give pending downlinks of a source with `seq > after`, oldest first. Raises `JournalFailed`."""
         found: list[PendingDownlink] = await self._ask(
             lambda store: store.pending(source, after, max(0, limit)), what=f"pending of {source}"
+        )
+        return found
+
+    async def pending_of(self, dev_eui: str) -> list[PendingDownlink]:
+        """Give the pending downlinks of a device, oldest first, the first 100. Raises `JournalFailed`."""
+        found: list[PendingDownlink] = await self._ask(
+            lambda store: store.pending_of(dev_eui, MOST_OF_A_DEVICE), what=f"pending of {dev_eui}"
         )
         return found
 
@@ -156,6 +165,14 @@ class SqliteDownlinks:
         found: Device | None = await self._ask(lambda store: store.device(dev_eui), what="device")
         # It may have been learnt meanwhile.
         return self._devices.find(dev_eui) or found
+
+    async def devices(self, after: str, limit: int) -> list[Device]:
+        """Give at most `limit` devices with a DevEUI beyond `after`, by DevEUI. Raises `JournalFailed`.
+
+        What was learnt in the last moment may be missing.
+        """
+        found: list[Device] = await self._ask(lambda store: store.devices(after, max(0, limit)), what="devices")
+        return [self._devices.find(one.dev_eui) or one for one in found]
 
     def problem(self) -> str:
         """Tell what is wrong with the disk, as a sentence; empty while all is well."""

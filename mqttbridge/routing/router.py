@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mqttbridge.model import Connections, Uplink
     from mqttbridge.settings.schema import Connection, Flow
 
-__all__ = ["Router"]
+__all__ = ["KEY_PREFIX", "Router", "key_dev_eui"]
 
 KEY_PREFIX = "lora:"
 MAX_SETS = 65536
@@ -50,7 +50,7 @@ class Router:
             for matcher in flow.matchers:
                 match matcher:
                     case KeyMatcher():
-                        self._by_key[_dev_eui(matcher.key)] |= mask
+                        self._by_key[key_dev_eui(matcher.key)] |= mask
                     case ThingMatcher():
                         by_tags[frozenset(map(str.casefold, matcher.tags))] |= mask
         self._by_tag = _index(by_tags)
@@ -93,7 +93,7 @@ class Router:
         return self._sets.setdefault(mask, connections)
 
 
-def _dev_eui(key: str) -> str:
+def key_dev_eui(key: str) -> str:
     """Give the DevEUI of `lora:<DevEUI>`, as uplinks have it; nothing for another key."""
     prefix, dev_eui = key[: len(KEY_PREFIX)], key[len(KEY_PREFIX) :]
     return dev_eui.replace("-", "").replace(":", "").upper() if prefix.lower() == KEY_PREFIX else ""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from mqttbridge.journal import downlink_store, schema
 from mqttbridge.journal.downlink_store import DownlinkStore
+from mqttbridge.model import Downlink
 from tests.journal.downlink_samples import DAY, NOW, device, downlink, ends, eui, query, rejected
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ PLANS = [
     (downlink_store.COUNT_RECEIPTED, ("[]",), "SEARCH downlink USING INTEGER PRIMARY KEY (rowid=?)"),
     (downlink_store.RECEIPTED, ("[]",), "SEARCH downlink USING INTEGER PRIMARY KEY (rowid=?)"),
     (downlink_store.COUNT_NEW, ("[]",), "USING COVERING INDEX sqlite_autoindex_device_1 (dev_eui=?)"),
+    (downlink_store.DEVICES_AFTER, ("D", 9), "USING INDEX sqlite_autoindex_device_1 (dev_eui>?)"),
     (downlink_store.DROP_DEVICES, (1,), "SEARCH device USING INTEGER PRIMARY KEY (rowid=?)"),
 ]
 
@@ -49,6 +51,41 @@ def test_no_statement_reads_more_than_it_needs(
     steps = [row[3] for row in store._db.execute(f"EXPLAIN QUERY PLAN {sql}", arguments)]
     assert any(plan in step for step in steps), steps
     assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps), steps
+
+
+def test_what_is_pending_for_a_device_is_found_among_its_downlinks_alone(store: DownlinkStore) -> None:
+    plan = [row[3] for row in store._db.execute(f"EXPLAIN QUERY PLAN {downlink_store.PENDING_FOR}", ("D", 9))]
+    assert any("downlink_sender (dev_eui=?)" in step for step in plan), plan
+    store.begin()
+    ours = {"downlink": Downlink(eui(1), 1, payload_hex="00"), "correlation": b"\x00"}
+    other = [downlink(number, source="gone") for number in (7, 8)]
+    store.accept([downlink(9, connection="b", **ours), *other, *(downlink(n, **ours) for n in (1, 2, 3))], NOW)
+    store.accept([rejected(4)], NOW)
+    store.conclude(ends([4]), NOW)
+    store.commit()
+    found = store.pending_of(eui(1), 100)
+    assert [(one.seq, one.connection, one.key) for one in found] == [
+        (1, "b", f"{9:016x}"),
+        (5, "a", f"{2:016x}"),
+        (6, "a", f"{3:016x}"),
+    ]
+    assert found[1] == next(one for one in store.pending("lrc", 0, 9) if one.seq == 5)
+    assert [one.seq for one in store.pending_of(eui(1), 2)] == [1, 5]
+    assert [one.source for one in store.pending_of(eui(7), 9)] == ["gone"]
+    assert store.pending_of(eui(2), 9) == []
+
+
+def test_devices_are_given_in_pages_by_their_deveui(store: DownlinkStore) -> None:
+    store.begin()
+    store.learn([device(number) for number in (5, 1, 4, 2, 3)])
+    store.learn([device(1, "tts")])
+    store.commit()
+    pages, after = [], ""
+    while page := store.devices(after, 2):
+        pages.append(page)
+        after = page[-1].dev_eui
+    assert pages == [[device(1, "tts"), device(2)], [device(3), device(4)], [device(5)]]
+    assert store.devices("", 0) == []
 
 
 def test_what_is_rolled_back_leaves_no_trace(store: DownlinkStore) -> None:

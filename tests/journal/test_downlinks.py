@@ -406,3 +406,16 @@ async def test_the_table_of_devices_is_bounded_and_those_not_learnt_for_longest_
     assert stored() == {eui(number) for number in [0, *range(6, 15)]}
     assert await journal.device(eui(1)) is None
     assert await journal.device(eui(6)) == device(6)
+
+
+async def test_a_device_is_asked_about_by_itself_and_all_of_them_in_pages(journal: SqliteDownlinks) -> None:
+    await journal.accept([downlink(number) for number in (1, 2)])
+    assert [one.key for one in await journal.pending_of(eui(2))] == [f"{2:016x}"]
+    await journal.conclude(ends([2]))
+    assert await journal.pending_of(eui(2)) == []
+    journal.learn([device(1), device(2), device(3)])
+    async with asyncio.timeout(5):
+        while len(await journal.devices("", 9)) < 3:  # noqa: ASYNC110 (they are stored soon)
+            await asyncio.sleep(0.01)
+    assert await journal.devices("", 2) == [device(1), device(2)]
+    assert await journal.devices(eui(2), 9) == [device(3)]
