@@ -33,7 +33,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 __all__ = [
     "AskError",
@@ -66,12 +67,16 @@ class MqttBridgeError(Exception):
 
 
 class ConfigError(MqttBridgeError):
-    """The configuration is wrong. `problems` has a line each: `FILE:LINE:COLUMN: path.to.key: …`."""
+    """The configuration is wrong. `problems` has a line each: `FILE:LINE:COLUMN: path.to.key: …`.
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        """Take every problem found, in the order of the file."""
+    `files`: every file and directory that was looked at; whoever waits for the repair watches these.
+    """
+
+    def __init__(self, problems: Sequence[str], files: Iterable[Path] = ()) -> None:
+        """Take every problem found, in the order of the file, and what was looked at."""
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+        self.files = tuple(files)
 
 
 class PatternError(MqttBridgeError):

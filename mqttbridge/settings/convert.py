@@ -209,7 +209,7 @@ class Converter:
         text = node.text
         if node.tag:
             try:
-                text = self.references.resolve(node)
+                text = self.references.resolve(node, extra.get("kind") or "")
             except ValueError as error:
                 return self._fail(path, str(error))
         secret = bool(node.tag) or isinstance(wanted, types.CustomType)

@@ -45,14 +45,19 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """Every plain secret value, the longest first."""
     warnings: tuple[str, ...]
     """Problems that must not keep the daemon from starting, as lines like those of `ConfigError`."""
+    files: tuple[Path, ...] = ()
+    """Every file and directory that was looked at, there or not: a change of any may change the configuration."""
+    certificate_files: tuple[Path, ...] = ()
+    """Those of `files` that gave a certificate or a key."""
 
 
 def load(path: Path, *, environ: collections.abc.Mapping[str, str], clock: Clock | None = None) -> Loaded:
     """Read and check the configuration in `path` (design, section 3). Raises `ConfigError`."""
     problems = Problems()
     now = (clock or SystemClock()).now()
-    root = _merged(_file(path, (), problems), path, problems)
-    converter = Converter(problems, References(environ), now)
+    references = References(environ)
+    root = _merged(_file(path, (), problems, references), path, problems, references)
+    converter = Converter(problems, references, now)
     settings = FAILED
     state_directory: Path | None = None
     if not isinstance(root, Broken):
@@ -63,7 +68,7 @@ def load(path: Path, *, environ: collections.abc.Mapping[str, str], clock: Clock
         _check_hidden_flows(settings, converter)
         check_client_ids(_links(settings), converter.marks, problems)
         state_directory = _state_directory(settings, path, environ, converter)
-    problems.raise_if_any()
+    problems.raise_if_any(references.files)
     if not isinstance(settings, Settings) or state_directory is None:
         raise TypeError("a configuration without problems was not converted")
     return Loaded(
@@ -72,6 +77,8 @@ def load(path: Path, *, environ: collections.abc.Mapping[str, str], clock: Clock
         state_directory=state_directory,
         secrets=tuple(sorted(converter.secrets, key=lambda secret: (-len(secret), secret))),
         warnings=problems.warnings(),
+        files=references.files,
+        certificate_files=references.certificate_files,
     )
 
 
@@ -81,8 +88,9 @@ def find_state_directory(path: Path, *, environ: collections.abc.Mapping[str, st
     For who asks a running daemon: it runs on while its file is edited. Gives the default if the file tells nothing.
     """
     problems = Problems()
-    converter = Converter(problems, References(environ), 0)
-    root = _file(path, (), problems)
+    references = References(environ)
+    converter = Converter(problems, references, 0)
+    root = _file(path, (), problems, references)
     given = root.entries.get("stateDirectory") if isinstance(root, Mapping) else None
     settings: object = FAILED
     if given is not None:
@@ -91,9 +99,10 @@ def find_state_directory(path: Path, *, environ: collections.abc.Mapping[str, st
     return _state_directory(settings if isinstance(settings, Settings) else Settings(), path, environ, converter)
 
 
-def _file(path: Path, prefix: KeyPath, problems: Problems) -> Node | None:
+def _file(path: Path, prefix: KeyPath, problems: Problems, references: References) -> Node | None:
     """Read one file into nodes; its root stands at `prefix`."""
     name = str(path)
+    references.look(path)
     problems.file(name)
     try:
         data = read_file(path, MAX_BYTES)
@@ -108,10 +117,10 @@ def _unread(reason: str) -> str:
     return f"{reason}; name the file with --config or $MQTTBRIDGE_CONFIG" if reason.startswith("cannot") else reason
 
 
-def _merged(root: Node | None, path: Path, problems: Problems) -> Node:
+def _merged(root: Node | None, path: Path, problems: Problems, references: References) -> Node:
     """Put the connections of `connections.d` among those of the file."""
     start = Mark(str(path), 1, 1)
-    beside = _connections_beside(path, problems)
+    beside = _connections_beside(path, problems, references)
     if root is None or (isinstance(root, Scalar) and root.null):
         root = Mapping(start, flow=False, entries={})
     if not isinstance(root, Mapping):
@@ -140,9 +149,10 @@ def _group(mark: Mark, own: dict[str, Entry], beside: dict[str, Entry]) -> Entry
     return Entry(mark, Mapping(mark, flow=False, entries=own | {k: v for k, v in beside.items() if k not in own}))
 
 
-def _connections_beside(path: Path, problems: Problems) -> dict[str, Entry]:
+def _connections_beside(path: Path, problems: Problems, references: References) -> dict[str, Entry]:
     """Read the files of `connections.d`, in the order of their names."""
     directory = path.parent / CONNECTIONS_DIRECTORY
+    references.look(directory)
     try:
         files = sorted(directory.iterdir())
     except FileNotFoundError:
@@ -158,7 +168,7 @@ def _connections_beside(path: Path, problems: Problems) -> dict[str, Entry]:
         if file.name.startswith("."):
             continue
         if file.suffix == ".yaml":
-            node = _one_connection(_file(file, ("connections", file.stem), problems), file.stem, problems)
+            node = _one_connection(_file(file, ("connections", file.stem), problems, references), file.stem, problems)
             entries[file.stem] = Entry(mark, Mapping(mark, flow=False, entries={}) if node is None else node)
         elif file.suffix.lower() in {".yaml", ".yml"} and _is_file(file):
             problems.file(str(file))

@@ -15,6 +15,7 @@ from mqttbridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 __all__ = ["KeyPath", "Mark", "Problem", "Problems", "dotted", "one_line", "shown"]
 
@@ -96,10 +97,10 @@ class Problems:
         close = difflib.get_close_matches(name.casefold(), by_case, n=1)
         return by_case[close[0]] if close else None
 
-    def raise_if_any(self) -> None:
-        """Raise `ConfigError` with every error, if there is one."""
+    def raise_if_any(self, files: Iterable[Path] = ()) -> None:
+        """Raise `ConfigError` with every error, if there is one, and with the files that were looked at."""
         if self._errors:
-            raise ConfigError(self._lines(self._errors))
+            raise ConfigError(self._lines(self._errors), files)
 
     def warnings(self) -> tuple[str, ...]:
         """Give the warnings as lines."""

@@ -21,6 +21,8 @@ __all__ = ["MAX_REFERENCED", "References", "read_file"]
 
 MAX_REFERENCED = 1024 * 1024
 DIRECTORY_ID = "mqttbridge_"
+CERTIFICATES = frozenset({"certificate", "privateKey"})
+"""Kinds of properties."""
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -60,18 +62,37 @@ class References:
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Take the environment variables."""
         self._environ = environ
+        self._looked: dict[Path, None] = {}
+        self._certificates: dict[Path, None] = {}
 
-    def resolve(self, node: Scalar) -> str:
-        """Give the text that a tagged scalar stands for. From files, one newline at the end is taken off."""
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file and directory that was looked at, there or not, in the order of looking."""
+        return tuple(self._looked)
+
+    @property
+    def certificate_files(self) -> tuple[Path, ...]:
+        """Those of them that are to hold a certificate or a key."""
+        return tuple(self._certificates)
+
+    def look(self, path: Path) -> None:
+        """Note that this file or directory is looked at: what the configuration says depends on it."""
+        self._looked.setdefault(path)
+
+    def resolve(self, node: Scalar, kind: str = "") -> str:
+        """Give the text that a tagged scalar stands for. From files, one newline at the end is taken off.
+
+        `kind`: that of its property, as the schema tells it.
+        """
         name = node.text
         if not name:
             raise ValueError(f"!{node.tag} needs a name behind it")
         if node.tag == "env":
             return self._variable(name)
         if node.tag == "credential":
-            return self._text(self._credential(name), f"the credential {name}")
+            return self._text(self._credential(name), f"the credential {name}", kind)
         path = Path(node.mark.file).parent / name
-        return self._text(path, f"the file {path}")
+        return self._text(path, f"the file {path}", kind)
 
     def _variable(self, name: str) -> str:
         value = self._environ.get(name)
@@ -98,7 +119,10 @@ class References:
         loaded = Path(directory) / f"{DIRECTORY_ID}{name}"
         return loaded if loaded.exists() and not own.exists() else own
 
-    def _text(self, path: Path, what: str) -> str:
+    def _text(self, path: Path, what: str, kind: str) -> str:
+        self.look(path)
+        if kind in CERTIFICATES:
+            self._certificates.setdefault(path)
         try:
             data = read_file(path, MAX_REFERENCED)
         except ValueError as error:

@@ -61,7 +61,7 @@ def _fields(struct: type[msgspec.Struct]) -> tuple[tuple[str, str, str], ...]:
 def written(old: Named, new: Named) -> tuple[str, str]:
     """Write both values of a property that differs."""
     before, after = _one(old), _one(new)
-    if before == after and before != MASK:
+    if before == after and MASK not in before:
         # What differs is not shown: a certificate with the same name and end, or the end of a long text.
         after = "another certificate" if new.kind == "certificate" else "another value, which differs further on"
     return before, after
@@ -77,19 +77,22 @@ def _text(named: Named) -> str:
     match value:
         case None | () | "":
             return NONE
-        case bool():
-            return "true" if value else "false"
-        case Secret():
-            return str(value)
-        case str() if named.kind == "certificate":
-            return _certificate(value)
-        case int() if named.kind in QUANTITIES:
-            return QUANTITIES[named.kind](value)
         case tuple():
             return "[" + ", ".join(_text(Named(named.kind, one)) for one in value) + "]"
         case msgspec.Struct():
-            inner = (f"{name}: {_text(one)}" for name, one in flat(value).items())
-            return "{" + ", ".join(inner) + "}"
+            return "{" + ", ".join(f"{name}: {_text(one)}" for name, one in flat(value).items()) + "}"
+        case _:
+            return _scalar(value, named.kind)
+
+
+def _scalar(value: object, kind: str) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() if kind in QUANTITIES:
+            return QUANTITIES[kind](value)
+        case str() if kind == "certificate" and not isinstance(value, Secret):
+            return _certificate(value)
         case _:
             return one_line(str(value))
 
