@@ -2,27 +2,25 @@
 
 One `Metrics` for the daemon, with a registry of its own. Sources count through it; what the journal and the sessions
 know already is read from them at the moment of a scrape, never kept twice. No label names a device: the number of
-series is bounded by the configuration.
+series is bounded by the configuration. docs/metrics.md has the table; a test holds it against the page.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.registry import Collector
 
 from mqttbridge.model import DownlinkOutcome
+from mqttbridge.observe.families import STATES, Connections, Counter, JournalHealth, Numbers, Total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from prometheus_client.core import Metric
+    from collections.abc import Callable, Collection, Mapping
 
     from mqttbridge.model import Counts
+    from mqttbridge.observe.families import Health
 
 __all__ = ["REJECTIONS", "STATES", "DownlinkMetrics", "Metrics", "Taken"]
 
@@ -40,37 +38,8 @@ REJECTIONS = (
     "other",
 )
 """Why a source did not take something. A fixed set: it is a label."""
-STATES = (
-    "CLOSED",
-    "OPENING",
-    "AUTHENTICATING",
-    "OPENED",
-    "AUTHENTICATION_FAILED",
-    "CLOSING",
-    "UNREACHABLE",
-    "DEACTIVATED",
-)
-"""What a connection can be, as ThingPark names it."""
-OUTCOMES = ("routed", "delivered", "expired", "parked", "dropped")
-
-
-class Health(Protocol):
-    """How the journal is: `problem` is empty while all is well; sizes are bytes."""
-
-    @property
-    def problem(self) -> str:
-        """A sentence, or nothing."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        ...
-
-    @property
-    def max_size(self) -> int:
-        """Bytes that it may have."""
-        ...
+SECOND = 1000
+"""In ms."""
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
@@ -93,46 +62,90 @@ class Metrics:
     ) -> None:
         """Read all this at each scrape: accounts, states and waiting downlinks are by connection id."""
         self._registry = CollectorRegistry()
-        self._accepted = _Counter(
-            "mqttbridge_source_uplinks_accepted",
-            "Uplinks that were stored and acknowledged to the source.",
-            "source",
-        )
-        self._rejected = _Counter(
-            "mqttbridge_source_uplinks_rejected",
-            "Requests or messages of a source that were not taken, by reason.",
-            "source",
-            "reason",
-        )
-        self._unrouted = _Counter(
-            "mqttbridge_source_uplinks_unrouted",
-            "Uplinks that no flow leads to an active connection.",
-            "source",
-        )
-        self._duplicates = _Counter(
-            "mqttbridge_source_uplinks_duplicate",
-            "Accepted uplinks that were not stored, because they had come before.",
-            "source",
-        )
-        for counter in (self._accepted, self._rejected, self._unrouted, self._duplicates):
-            self._registry.register(counter)
+        self._counts = counts
+        self._downlinks_waiting = downlinks_waiting
+        self.certificates: Callable[[], Mapping[str, int]] = dict
+        """When the certificates of the configuration expire (ms), by whose they are. To be set by who knows."""
+        self.parked_kept: Callable[[], Mapping[str, int]] = dict
+        """How many parked uplinks are kept, by connection. Likewise."""
+        self.history_lost: Callable[[], int] | None = None
+        """How much the history could not keep since the start. Likewise."""
         self._last_uplink: dict[str, int] = {}
+        # Of families without labels: the one number is that of nobody.
+        self._reload: dict[str, float] = {}
+        self._taken_at: dict[str, float] = {}
+        uplinks = "mqttbridge_source_uplinks"
+        accepted = "Uplinks that were stored and acknowledged to the source."
+        rejected = "Requests or messages of a source that were not taken, by reason."
+        unrouted = "Uplinks that no flow leads to an active connection."
+        duplicates = "Accepted uplinks that were not stored, because they had come before."
+        missing = "Uplinks that did not come here, as the frame counters of the devices tell."
+        self._accepted = self._by_source(f"{uplinks}_accepted", accepted)
+        self._rejected = self._by_source(f"{uplinks}_rejected", rejected, "reason")
+        self._unrouted = self._by_source(f"{uplinks}_unrouted", unrouted)
+        self._duplicates = self._by_source(f"{uplinks}_duplicate", duplicates)
+        self._missing = self._by_source("mqttbridge_uplinks_missing", missing)
         self.downlinks = DownlinkMetrics(self._registry)
         # What is sent to a URL of no source is nobody's: its label is empty.
-        self._rejected.add(0, "", "unknown_source")
-        self._registry.register(_Connections(counts, states))
-        self._registry.register(_JournalHealth(journal_health))
-        self._registry.register(_Waiting(downlinks_waiting))
+        self._rejected.announce("", "unknown_source")
+        self._registry.register(Connections(counts, states))
+        self._registry.register(JournalHealth(journal_health))
+        self._read_later()
         ProcessCollector(registry=self._registry)
 
+    def _by_source(self, name: str, text: str, *labels: str) -> Counter:
+        counter = Counter(name, text, "source", *labels)
+        self._registry.register(counter)
+        return counter
+
+    def _read_later(self) -> None:
+        """Show what is read at a scrape, from whoever is known by then."""
+        downlinks = "Downlinks that wait for their network server."
+        parked = "Parked uplinks whose document is kept, for `mqttbridge parked`."
+        expiry = "When a certificate of the configuration expires."
+        successful = "1 if the configuration was taken when it was last read, 0 if it was refused."
+        lost = "Uplinks, ends of uplinks and events that the history could not keep."
+        for collector in (
+            Numbers("mqttbridge_connection_downlinks_waiting", downlinks, "connection", self._downlinks_waiting),
+            Numbers("mqttbridge_uplinks_parked_kept", parked, "connection", lambda: dict(self.parked_kept())),
+            Numbers("mqttbridge_certificate_expiry_timestamp_seconds", expiry, "owner", self._expiries),
+            Numbers("mqttbridge_config_last_reload_successful", successful, "", lambda: self._reload),
+            Numbers(
+                "mqttbridge_config_last_reload_success_timestamp_seconds",
+                "When a configuration was last taken.",
+                "",
+                lambda: self._taken_at,
+            ),
+            Total("mqttbridge_history_lost", lost, lambda: None if self.history_lost is None else self.history_lost()),
+        ):
+            self._registry.register(collector)
+
+    def _expiries(self) -> dict[str, float]:
+        return {owner: at / SECOND for owner, at in dict(self.certificates()).items()}
+
     def announce(self, source: str) -> None:
-        """Show a source from its start, with zeros: a rate over a counter that appears late misses its first step."""
-        self._accepted.add(0, source)
-        self._unrouted.add(0, source)
-        self._duplicates.add(0, source)
-        self.downlinks.downlink_retried(source, 0)
+        """Show a source from its start, with zeros: a rate over a counter that appears late misses its first step.
+
+        After a reload again, for all: what is shown already keeps its numbers.
+        """
+        for counter in (self._accepted, self._unrouted, self._duplicates, self._missing):
+            counter.announce(source)
         for reason in REJECTIONS:
-            self._rejected.add(0, source, reason)
+            self._rejected.announce(source, reason)
+        self.downlinks.announce_source(source)
+
+    def forget(self, source: str) -> None:
+        """Show a source no more that is not configured any more, whatever still counts for it."""
+        for counter in (self._accepted, self._rejected, self._unrouted, self._duplicates, self._missing):
+            counter.forget(source)
+        self._last_uplink.pop(source, None)
+        self.downlinks.forget_source(source)
+
+    def reloaded(self, ok: bool, at: int) -> None:
+        """Tell whether a configuration was taken, at this wall time (ms): at the start and after each reload."""
+        self._reload = {"": float(ok)}
+        if ok:
+            self._taken_at = {"": at / SECOND}
 
     def accepted(self, source: str, count: int = 1, *, at: int = 0) -> None:
         """Count uplinks that were stored and acknowledged, at this wall time (ms)."""
@@ -160,41 +173,18 @@ class Metrics:
         """Count uplinks that had come before."""
         self._duplicates.add(count, source)
 
+    def missing(self, source: str, count: int = 1) -> None:
+        """Count uplinks that a gap in a device's FCntUp tells of."""
+        self._missing.add(count, source)
+
     def render(self) -> tuple[bytes, str]:
         """Give the text format 0.0.4 and its content type. Raises whatever the callables raise.
 
         It reads files in /proc, and takes some 50 ms with 1,000 connections: the event loop hands it to a thread.
         Plain dicts are copied in one step, so the loop may change them meanwhile.
         """
+        self.downlinks.prune(lambda: self._counts().keys() | self._downlinks_waiting().keys())
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
-
-
-class _Counter(Collector):
-    """A counter with labels, plain numbers until a scrape: counted in the event loop, so no lock is needed."""
-
-    def __init__(self, name: str, text: str, *labels: str) -> None:
-        self._name = name
-        self._text = text
-        self._labels = labels
-        self._values: dict[tuple[str, ...], int] = {}
-
-    def add(self, count: int, *labels: str) -> None:
-        """Count under these labels."""
-        self._values[labels] = self._values.get(labels, 0) + count
-
-    def sums(self) -> dict[str, int]:
-        """Give the numbers by the first label, whatever the others."""
-        sums: dict[str, int] = {}
-        for labels, value in self._values.items():
-            sums[labels[0]] = sums.get(labels[0], 0) + value
-        return sums
-
-    def collect(self) -> Iterator[Metric]:
-        """Give the family."""
-        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
-        for labels, value in list(self._values.items()):
-            family.add_metric(labels, value)
-        yield family
 
 
 class DownlinkMetrics:
@@ -202,41 +192,65 @@ class DownlinkMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Show them in this registry."""
-        self._received = _Counter(
+        self._received = Counter(
             "mqttbridge_connection_downlinks_received",
             "Messages that came to a connection as downlinks.",
             "connection",
         )
-        self._ended = _Counter(
+        self._ended = Counter(
             "mqttbridge_connection_downlinks",
             "Downlinks that ended, by outcome.",
             "connection",
             "outcome",
         )
-        self._delayed = _Counter(
+        self._delayed = Counter(
             "mqttbridge_connection_downlinks_delayed",
             "How often downlinks of a connection had to wait, for downlinkRate or for room.",
             "connection",
         )
-        self._receipts_lost = _Counter(
+        self._receipts_lost = Counter(
             "mqttbridge_connection_receipts_lost",
             "Receipts that the connection's broker does not take.",
             "connection",
         )
-        self._retried = _Counter(
+        self._retried = Counter(
             "mqttbridge_source_downlinks_retried",
             "Attempts to hand over a downlink that the network server of a source did not take at that time.",
             "source",
         )
-        for counter in (self._received, self._ended, self._delayed, self._receipts_lost, self._retried):
+        self._by_connection = (self._received, self._ended, self._delayed, self._receipts_lost)
+        self._leaving: set[str] = set()
+        for counter in (*self._by_connection, self._retried):
             registry.register(counter)
 
     def announce(self, connection: str) -> None:
-        """Show a connection that takes downlinks from its start, with zeros."""
+        """Show a connection that takes downlinks from its start, with zeros; what is shown keeps its numbers."""
+        self._leaving.discard(connection)
         for counter in (self._received, self._delayed, self._receipts_lost):
-            counter.add(0, connection)
+            counter.announce(connection)
         for outcome in DownlinkOutcome:
-            self._ended.add(0, connection, outcome)
+            self._ended.announce(connection, outcome)
+
+    def forget(self, connection: str) -> None:
+        """Show a connection no more that is not configured any more: once nothing of it is on disk."""
+        self._leaving.add(connection)
+
+    def prune(self, kept: Callable[[], Collection[str]]) -> None:
+        """Let go of forgotten connections but for those that `kept` gives. Called by a scrape, in its thread."""
+        if not self._leaving:
+            return
+        for connection in self._leaving.difference(kept()):
+            for counter in self._by_connection:
+                counter.forget(connection)
+            self._leaving.discard(connection)
+
+    def announce_source(self, source: str) -> None:
+        """Show a source from its start."""
+        self._retried.announce(source)
+
+    def forget_source(self, source: str) -> None:
+        """Show a source no more."""
+        self._retried.forget(source)
 
     def downlink_received(self, connection: str, count: int = 1) -> None:
         """Count messages that came."""
@@ -257,73 +271,3 @@ class DownlinkMetrics:
     def downlink_retried(self, source: str, count: int = 1) -> None:
         """Count an attempt that was in vain."""
         self._retried.add(count, source)
-
-
-class _Waiting(Collector):
-    """The downlinks that wait, read at a scrape."""
-
-    def __init__(self, waiting: Callable[[], Mapping[str, int]]) -> None:
-        self._waiting = waiting
-
-    def collect(self) -> Iterator[Metric]:
-        """Give the gauge."""
-        text = "Downlinks that wait for their network server."
-        gauge = GaugeMetricFamily("mqttbridge_connection_downlinks_waiting", text, labels=["connection"])
-        for connection, number in dict(self._waiting()).items():
-            gauge.add_metric([connection], number)
-        yield gauge
-
-
-class _Connections(Collector):
-    """The accounts and states of the connections, read at a scrape."""
-
-    def __init__(self, counts: Callable[[], Mapping[str, Counts]], states: Callable[[], Mapping[str, str]]) -> None:
-        self._counts = counts
-        self._states = states
-
-    def collect(self) -> Iterator[Metric]:
-        """Give the families, one moment's picture of each."""
-        uplinks = CounterMetricFamily(
-            "mqttbridge_connection_uplinks",
-            "Uplinks by outcome: routed = delivered + expired + parked + dropped + queued.",
-            labels=["connection", "outcome"],
-        )
-        queued = GaugeMetricFamily(
-            "mqttbridge_connection_uplinks_queued",
-            "Uplinks still to be delivered.",
-            labels=["connection"],
-        )
-        for connection, account in dict(self._counts()).items():
-            for outcome in OUTCOMES:
-                uplinks.add_metric([connection, outcome], getattr(account, outcome))
-            queued.add_metric([connection], account.queued)
-        yield uplinks
-        yield queued
-        states = GaugeMetricFamily(
-            "mqttbridge_connection_state",
-            "1 for the state that a connection is in, 0 for the others.",
-            labels=["connection", "state"],
-        )
-        for connection, present in dict(self._states()).items():
-            for state in STATES:
-                states.add_metric([connection, state], float(state == present))
-        yield states
-
-
-class _JournalHealth(Collector):
-    """How the journal is, read at a scrape."""
-
-    def __init__(self, health: Callable[[], Health]) -> None:
-        self._health = health
-
-    def collect(self) -> Iterator[Metric]:
-        """Give the three gauges."""
-        health = self._health()
-        used = "What the journal's file holds: without its free pages and its write-ahead log."
-        yield GaugeMetricFamily("mqttbridge_journal_size_bytes", used, health.size)
-        yield GaugeMetricFamily("mqttbridge_journal_max_size_bytes", "What journal.maxSize allows.", health.max_size)
-        yield GaugeMetricFamily(
-            "mqttbridge_journal_healthy",
-            "1 while the journal takes uplinks, 0 while it has a problem.",
-            float(not health.problem),
-        )

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from mqttbridge.model import Counts
+from mqttbridge.model import Counts, DownlinkOutcome
 from mqttbridge.observe.metrics import REJECTIONS, STATES, Metrics, Taken
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class World:
         self.counts: dict[str, Counts] = {}
         self.states: dict[str, str] = {}
         self.health = Health()
-        self.metrics = Metrics(lambda: self.counts, lambda: self.states, lambda: self.health)
+        self.waiting: dict[str, int] = {}
+        self.metrics = Metrics(lambda: self.counts, lambda: self.states, lambda: self.health, lambda: self.waiting)
 
     def scrape(self) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
         """Read the page as Prometheus does."""
@@ -133,9 +134,10 @@ def test_no_label_names_a_device_and_no_series_tells_its_birth(world: World) -> 
     world.metrics.announce("lrc")
     world.counts["acme"] = Counts(routed=1)
     world.states["acme"] = "OPENED"
+    world.metrics.certificates = lambda: {"connection acme": 1}
     names = {name for name, _ in world.scrape()}
     labels = {label for _, pairs in world.scrape() for label, _ in pairs}
-    assert labels == {"source", "reason", "connection", "outcome", "state"}
+    assert labels == {"source", "reason", "connection", "outcome", "state", "owner"}
     assert not [name for name in names if name.endswith("_created")]
 
 
@@ -167,3 +169,86 @@ def test_what_each_source_brought_is_given_with_the_time_of_its_last_uplink() ->
     metrics.rejected("lrc", "malformed")
     metrics.rejected("lrc", "unauthorised", 4)
     assert metrics.taken() == {"silent": Taken(), "lrc": Taken(5, 5, 2000)}
+
+
+def test_what_a_reload_takes_away_leaves_the_page_and_what_stays_keeps_its_numbers(world: World) -> None:
+    for source in ("lrc", "ns"):
+        world.metrics.announce(source)
+        world.metrics.accepted(source, 5, at=1)
+        world.metrics.missing(source, 2)
+        world.metrics.rejected(source, "malformed")
+        world.metrics.downlinks.downlink_retried(source)
+    world.metrics.forget("ns")
+    world.metrics.announce("lrc")
+    assert {dict(labels).get("source") for _, labels in world.scrape()} == {None, "", "lrc"}
+    assert world.value("mqttbridge_source_uplinks_accepted_total", source="lrc") == 5
+    assert world.value("mqttbridge_uplinks_missing_total", source="lrc") == 2
+    assert world.value("mqttbridge_source_uplinks_rejected_total", source="lrc", reason="malformed") == 1
+    assert world.value("mqttbridge_source_downlinks_retried_total", source="lrc") == 1
+    assert set(world.metrics.taken()) == {"lrc"}
+
+
+def test_a_source_that_is_gone_is_not_shown_again_by_what_it_had_under_way(world: World) -> None:
+    world.metrics.announce("ns")
+    world.metrics.forget("ns")
+    world.metrics.accepted("ns", 3, at=1)
+    assert world.value("mqttbridge_source_uplinks_accepted_total", source="ns") is None
+    assert "ns" not in world.metrics.taken()
+    world.metrics.announce("ns")
+    world.metrics.accepted("ns", 1, at=2)
+    assert world.value("mqttbridge_source_uplinks_accepted_total", source="ns") == 1
+    assert world.metrics.taken() == {"ns": Taken(1, 0, 2)}
+
+
+def test_a_connection_that_is_gone_is_shown_while_anything_of_it_is_on_disk(world: World) -> None:
+    downlinks = world.metrics.downlinks
+    name = "mqttbridge_connection_downlinks_received_total"
+    for connection in ("acme", "waits", "empty"):
+        downlinks.announce(connection)
+        downlinks.downlink_received(connection, 4)
+    world.counts["acme"] = Counts(routed=1)
+    world.waiting["waits"] = 1
+    for connection in ("acme", "waits", "empty"):
+        downlinks.forget(connection)
+    assert [world.value(name, connection=each) for each in ("acme", "waits", "empty")] == [4, 4, None]
+    downlinks.downlink_ended("waits", DownlinkOutcome.QUEUED)
+    world.counts.clear()
+    assert [world.value(name, connection=each) for each in ("acme", "waits")] == [None, 4]
+    assert world.value("mqttbridge_connection_downlinks_total", connection="waits", outcome="queued") == 1
+
+
+def test_a_connection_that_comes_back_in_time_goes_on_with_its_numbers(world: World) -> None:
+    downlinks = world.metrics.downlinks
+    downlinks.announce("acme")
+    downlinks.downlink_received("acme", 4)
+    downlinks.forget("acme")
+    downlinks.announce("acme")
+    downlinks.downlink_received("acme")
+    assert world.value("mqttbridge_connection_downlinks_received_total", connection="acme") == 5
+
+
+def test_a_reload_that_fails_keeps_the_time_of_the_last_that_did_not(world: World) -> None:
+    last, taken_at = (
+        "mqttbridge_config_last_reload_successful",
+        "mqttbridge_config_last_reload_success_timestamp_seconds",
+    )
+    assert (world.value(last), world.value(taken_at)) == (None, None)
+    world.metrics.reloaded(ok=False, at=500)
+    assert (world.value(last), world.value(taken_at)) == (0, None)
+    world.metrics.reloaded(ok=True, at=1_700_000_000_500)
+    assert (world.value(last), world.value(taken_at)) == (1, 1_700_000_000.5)
+    world.metrics.reloaded(ok=False, at=1_800_000_000_000)
+    assert (world.value(last), world.value(taken_at)) == (0, 1_700_000_000.5)
+
+
+def test_what_others_know_is_read_at_each_scrape_once_they_are_named(world: World) -> None:
+    lost = [7]
+    assert world.value("mqttbridge_history_lost_total") is None
+    world.metrics.history_lost = lambda: lost[0]
+    world.metrics.parked_kept = lambda: {"acme": 3}
+    world.metrics.certificates = lambda: {"connection acme": 1_800_000_000_000}
+    assert world.value("mqttbridge_history_lost_total") == 7
+    assert world.value("mqttbridge_uplinks_parked_kept", connection="acme") == 3
+    assert world.value("mqttbridge_certificate_expiry_timestamp_seconds", owner="connection acme") == 1.8e9
+    lost[0] = 8
+    assert world.value("mqttbridge_history_lost_total") == 8
