@@ -6,9 +6,12 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from mqttbridge.control.unix import UNIT_DIRECTORY
 
 UNIT = Path(__file__).parents[2] / "systemd" / "mqttbridge.service"
 EXAMPLE = UNIT.with_name("credentials.conf.example")
@@ -46,7 +49,7 @@ def installed(tmp_path: Path) -> Path:
     unit = tmp_path / "units" / UNIT.name
     unit.parent.mkdir()
     text = UNIT.read_text(encoding="utf-8")
-    assert text.count(PROGRAM) == 1
+    assert text.count(PROGRAM) == 2
     unit.write_text(text.replace(PROGRAM, str(program)), encoding="utf-8")
     return unit
 
@@ -93,7 +96,7 @@ def test_the_example_of_credentials_is_taken(analyze: str, installed: Path) -> N
     place = installed.with_name(installed.name + ".d")
     place.mkdir()
     text = EXAMPLE.read_text(encoding="utf-8")
-    (place / "credentials.conf").write_text(re.sub(r"^#(LoadCredential)", r"\1", text, flags=re.MULTILINE))
+    (place / "credentials.conf").write_text(re.sub(r"^#(LoadCredential|SupplementaryGroups)", r"\1", text, flags=re.MULTILINE))
     code, output = run(analyze, "verify", "--man=no", installed)
     assert (code, about_the_unit(output)) == (0, "")
 
@@ -113,10 +116,26 @@ def test_the_example_of_credentials_is_taken(analyze: str, installed: Path) -> N
         ("TimeoutStopSec", "30"),
         ("LimitCORE", "0"),
         ("ExecStart", f"{PROGRAM} run --config /etc/mqttbridge/mqttbridge.yaml"),
+        ("ExecReload", f"{PROGRAM} reload --config /etc/mqttbridge/mqttbridge.yaml"),
     ],
 )
 def test_the_unit_says_what_the_daemon_relies_on(key: str, value: str) -> None:
     assert settings()[key] == [value]
+
+
+@pytest.mark.parametrize("key", ["ExecStart", "ExecReload"])
+def test_the_commands_of_the_unit_are_those_of_the_program(key: str) -> None:
+    program, *arguments = settings()[key][0].split()
+    assert program == PROGRAM
+    code, output = run(sys.executable, "-m", "mqttbridge", *arguments, "--help")
+    assert code == 0, output
+    assert f"mqttbridge {arguments[0]}" in output
+
+
+def test_the_runtime_directory_lies_where_the_commands_look() -> None:
+    # With RuntimeDirectoryPreserve= it would lie below /run/private, where only root gets.
+    assert "RuntimeDirectoryPreserve" not in settings()
+    assert Path("/run", settings()["RuntimeDirectory"][0]) == UNIT_DIRECTORY
 
 
 def test_a_thousand_connections_and_as_many_requests_have_their_files() -> None:
