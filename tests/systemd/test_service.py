@@ -96,7 +96,9 @@ def test_the_example_of_credentials_is_taken(analyze: str, installed: Path) -> N
     place = installed.with_name(installed.name + ".d")
     place.mkdir()
     text = EXAMPLE.read_text(encoding="utf-8")
-    (place / "credentials.conf").write_text(re.sub(r"^#(LoadCredential|SupplementaryGroups)", r"\1", text, flags=re.MULTILINE))
+    everything = re.sub(r"^#(LoadCredential|SupplementaryGroups)", r"\1", text, flags=re.MULTILINE)
+    assert len(re.findall(r"^\w+=", everything, re.MULTILINE)) == 4
+    (place / "credentials.conf").write_text(everything)
     code, output = run(analyze, "verify", "--man=no", installed)
     assert (code, about_the_unit(output)) == (0, "")
 
