@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mqttbridge import topics
 from mqttbridge.errors import PatternError, TopicError
 from mqttbridge.settings import address
+from mqttbridge.settings.alarms import ALARM_CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,5 +205,5 @@ CHECKS: dict[str, Callable[[str], str]] = {
     "username": _username,
     "webSocketPath": _web_socket_path,
     "webhook": _webhook,
-}
+} | ALARM_CHECKS
 """By `Meta.extra["kind"]` of the schema."""

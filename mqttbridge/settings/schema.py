@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from mqttbridge.settings import address
+from mqttbridge.settings.alarms import Alarm
 from mqttbridge.settings.secret import Secret, plain
 
 __all__ = [
@@ -183,6 +184,10 @@ class Connection(Base, frozen=True, kw_only=True):
     ] = "actility-mqtt-iot"
     name: Annotated[str, Meta(description="a name for people")] = ""
     active: Annotated[bool, Meta(description="false: gets no uplinks and is not connected")] = True
+    alarms: Annotated[
+        tuple[Alarm, ...],
+        Meta(description="when fewer uplinks than usual are worth a warning; default: never"),
+    ] = ()
     configuration: Configuration
 
 
