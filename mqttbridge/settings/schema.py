@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from mqttbridge.settings import address
-from mqttbridge.settings.alarms import Alarm
+from mqttbridge.settings.alarms import Alarm  # noqa: TC001 - msgspec reads the annotations
 from mqttbridge.settings.secret import Secret, plain
 
 __all__ = [
