@@ -39,9 +39,9 @@ __all__ = [
     "Reloading",
     "Rerouted",
     "Topic",
+    "compare",
     "examples",
     "new_topics",
-    "report",
     "rerouted",
 ]
 
@@ -101,7 +101,10 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reloading(Protocol):
-    """What the composition root does. Both raise `ConfigError`, and then nothing has changed."""
+    """What the composition root does.
+
+    A file that is wrong changes nothing, and gives a report of `problems`, or `ConfigError`.
+    """
 
     async def plan(self) -> PlanReport:
         """Compare the file as it stands with what runs."""
@@ -115,7 +118,7 @@ class Reloading(Protocol):
 # -- building it
 
 
-async def report(  # noqa: PLR0913 (what a plan is made of)
+async def compare(
     difference: Diff,
     old: Settings,
     new: Settings,
@@ -164,11 +167,10 @@ def new_topics(difference: Diff, old: Settings, new: Settings) -> tuple[str, ...
 
 def examples(connection: str, before: Pattern, after: Pattern, uplinks: Iterable[Passed]) -> list[Example]:
     """Show some real uplinks with both topics, each of another device if there are so many."""
-    newest: dict[str, Passed] = {}
-    again: list[Passed] = []
-    for uplink in uplinks:
-        if newest.setdefault(uplink.dev_eui, uplink) is not uplink:
-            again.append(uplink)
+    given = list(uplinks)
+    newest = {one.dev_eui: one for one in reversed(given)}
+    again = [one for one in given if newest[one.dev_eui] is not one]
+    first = sorted(newest.values(), key=lambda one: -one.id)
     return [
         Example(
             connection,
@@ -177,7 +179,7 @@ def examples(connection: str, before: Pattern, after: Pattern, uplinks: Iterable
             _topic(before, one),
             _topic(after, one),
         )
-        for one in [*newest.values(), *again][:MAX_EXAMPLES]
+        for one in [*first, *again][:MAX_EXAMPLES]
     ]
 
 
@@ -250,8 +252,10 @@ async def _answer(scope: Scope, receive: Receive, send: Send, ask: Callable[[], 
     try:
         given = await ask()
     except ConfigError as error:
-        many = f"{len(error.problems)} problem{'' if len(error.problems) == 1 else 's'}"
+        given = PlanReport(problems=error.problems)
+    if given.problems:
+        many = f"{len(given.problems)} problem{'' if len(given.problems) == 1 else 's'}"
         detail = f"the configuration is wrong ({many}); nothing was changed"
-        await problem_unread(scope, receive, send, 422, detail, problems=error.problems)
+        await problem_unread(scope, receive, send, 422, detail, problems=given.problems)
     else:
         await answer(send, 200, msgspec.json.encode(given))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec.inspect as types
 
 from mqttbridge.settings import scalars
+from mqttbridge.settings.alarms import Alarm, contradictions
 from mqttbridge.settings.checks import CHECKS, IDENTITY, IDENTITY_RULE
 from mqttbridge.settings.links import LinkCheck
 from mqttbridge.settings.pem import holds_private_key
@@ -94,13 +95,21 @@ class Converter:
             value = self.convert(entry, field.type, here)
             sound = sound and value is not FAILED
             values[field.name] = value
+        sound = self._agrees(struct, values, path, sound=sound)
+        return struct.cls(**values) if sound else FAILED
+
+    def _agrees(self, struct: types.StructType, values: dict[str, Any], path: KeyPath, *, sound: bool) -> bool:
+        """Look at what must fit together; `sound`: every value itself is right."""
         if issubclass(struct.cls, LinkSettings):
             sound = self._links.check(struct, values, path, FAILED) and sound
         if issubclass(struct.cls, HttpSource | MqttSource):
             authorities = values.get("api_ca_certificate")
             sound = self._links.authorities(authorities, (*path, "apiCaCertificate"), FAILED) and sound
-        sound = self._way_back.check(struct, values, path) and sound
-        return struct.cls(**values) if sound else FAILED
+        if issubclass(struct.cls, Alarm) and sound:
+            for name, text in contradictions(Alarm(**values)):
+                here = (*path, name)
+                sound = self._fail(here, text, self.marks.get(here, self.marks[path])) is not FAILED
+        return self._way_back.check(struct, values, path) and sound
 
     def _variant(self, node: Mapping, union: types.UnionType, path: KeyPath) -> types.StructType | None:
         """Choose between structs by the property that names the kind, such as `transport`."""
