@@ -49,20 +49,22 @@ class Devices:
     """Who may command what."""
 
     def __init__(self, connections: Mapping[str, Connection], router: Router) -> None:
-        """Take what the settings say."""
+        """Take what the settings say; the connections are looked up at each use."""
+        self._connections = connections
         self._router = router
-        self._patterns = {
-            id_: DevicePatterns(connection.configuration.downlink_devices)
-            for id_, connection in connections.items()
-            if connection.configuration.downlink_devices
-        }
+        self._patterns: dict[str, tuple[tuple[str, ...], DevicePatterns]] = {}
+        """Compiled, with what they were compiled from."""
+
+    def use(self, router: Router) -> None:
+        """Go by other flows from now on."""
+        self._router = router
 
     def refusal(self, connection: str, dev_eui: str, device: Device | None) -> str:
         """Give a sentence why the connection must not command this device; empty if it may.
 
         `device` is what was learnt from its uplinks, if any came.
         """
-        patterns = self._patterns.get(connection)
+        patterns = self._patterns_of(connection)
         if patterns is not None:
             if patterns.match(dev_eui):
                 return ""
@@ -73,6 +75,18 @@ class Devices:
             return ""
         hint = "" if device is not None else ", and none has come yet that could show its tags"
         return f"this connection must not send downlinks to this device: it does not get its uplinks{hint}"
+
+    def _patterns_of(self, connection: str) -> DevicePatterns | None:
+        """Give the connection's own patterns, if it has any."""
+        known = self._connections.get(connection)
+        written = () if known is None else known.configuration.downlink_devices
+        if not written:
+            self._patterns.pop(connection, None)
+            return None
+        compiled = self._patterns.get(connection)
+        if compiled is None or compiled[0] is not written:
+            compiled = self._patterns[connection] = (written, DevicePatterns(written))
+        return compiled[1]
 
 
 def _normal(pattern: str) -> str:

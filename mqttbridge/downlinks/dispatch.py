@@ -5,7 +5,9 @@ Invariants:
 1. What the network server answered is never asked again by this process, even while its end cannot be stored; nothing
    is sent while an end waits to be stored. After a crash what is pending is sent again, with the same key.
 2. An end is logged and counted once, after it is on disk.
-3. Memory is bounded: of the pending ones a window is read, in order, and more as they end.
+3. One that follows another, which was stopped, takes over the ends that this could not store: nothing is sent twice
+   that was answered.
+4. Memory is bounded: of the pending ones a window is read, in order, and more as they end.
 
 What is sent when, and what an answer means, is decided in `lanes`. A dead or slow network server holds up nothing but
 its own downlinks.
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from mqttbridge.observe.metrics import DownlinkMetrics
     from mqttbridge.observe.throttle import Throttle
     from mqttbridge.settings.schema import Connection
+
+    Unstored = tuple[Ended, ReceiptBody | None, str]
+    """An end that is not on disk: with its receipt, and the network server's name for the downlink."""
 
 __all__ = ["DispatchStatus", "Dispatcher"]
 
@@ -79,11 +84,12 @@ class Dispatcher:
         metrics: DownlinkMetrics,
         throttle: Throttle,
         why: str = GONE,
+        before: Dispatcher | None = None,
     ) -> None:
         """Prepare; nothing happens before `run`.
 
         Without a network all that is pending for the source fails, with the sentence `why`. The network stays the
-        caller's: it is not closed here.
+        caller's: it is not closed here. `before`: whom this one follows, for the same source; its `run` has ended.
         """
         self._source = source
         self._network = network
@@ -101,7 +107,7 @@ class Dispatcher:
         """Whether there may be more behind it."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: list[tuple[PendingDownlink, Answer]] = []
-        self._ends: dict[int, tuple[Ended, ReceiptBody | None, str]] = {}
+        self._ends: dict[int, Unstored] = {} if before is None else before.hand_over()
         """By seq: ends that are not on disk."""
         self._crashed = ""
         self._wake = asyncio.Event()
@@ -116,6 +122,12 @@ class Dispatcher:
         """Ask it to end: what is under way gets up to 5 s, what is not sent stays pending."""
         self._stopping = True
         self._wake.set()
+
+    def hand_over(self) -> dict[int, Unstored]:
+        """Give up, for the one that follows, the ends that could not be stored. `run` has ended."""
+        self._save_answers()
+        ends, self._ends = self._ends, {}
+        return ends
 
     def status(self) -> DispatchStatus:
         """Tell how it is. Cheap."""

@@ -66,6 +66,7 @@ class HttpNetwork:
         self._url = httpx.URL(url)
         self._redactor = Redactor()
         self._redactor.add(*(secret for secret in (*secrets, self._url.password) if secret))
+        self._keys: set[str] = set()
         self._client: httpx.AsyncClient | None = None
         self._address = ""  # the one that worked last
 
@@ -90,6 +91,7 @@ class HttpNetwork:
             post = self._api.post(pending, self._clock.now())
         except DocumentError as error:
             return Refused(str(error), error.field)
+        self._hide(post.keys)
         deadline = asyncio.get_running_loop().time() + LIMIT
         try:
             async with asyncio.timeout_at(deadline - LIMIT + HEAD_WITHIN):
@@ -112,6 +114,12 @@ class HttpNetwork:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    def _hide(self, keys: Iterable[str]) -> None:
+        """Have keys masked; one may be new since a reload."""
+        new = set(keys) - self._keys
+        self._keys |= new
+        self._redactor.add(*new)
 
     def _judged(self, status: int, text: str, post: Post, *, whole: bool) -> Answer:
         """Ask the `Api`; what it says is masked again, since it takes escapes out of the text."""

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mqttbridge.downlinks.desks import Desks
 from mqttbridge.downlinks.devices import Devices
 from mqttbridge.downlinks.networks import way_back
-from mqttbridge.downlinks.rate import Bucket
 from mqttbridge.downlinks.receipts import Ended, few, is_receipt, listed, receipt, short
 from mqttbridge.downlinks.telling import tell_ended
 from mqttbridge.errors import DocumentError, DownlinkExpired, JournalError
@@ -27,13 +27,12 @@ from mqttbridge.formats.downlink import MAX_BODY, glimpse, parse
 from mqttbridge.journal.downlink_protocol import AcceptedDownlink
 from mqttbridge.model import DownlinkOutcome
 from mqttbridge.observe.log import get_logger
-from mqttbridge.settings.secret import plain
-from mqttbridge.topics import compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from mqttbridge.clock import Clock
+    from mqttbridge.downlinks.desks import Desk
     from mqttbridge.downlinks.network import Network
     from mqttbridge.journal.downlink_protocol import DownlinkJournal
     from mqttbridge.model import Device, Downlink
@@ -66,24 +65,10 @@ def random_key() -> str:
     return secrets.token_hex(8)
 
 
-class _Desk:
-    """One connection, as far as its downlinks go."""
-
-    def __init__(self, id_: str, connection: Connection, now: float) -> None:
-        settings = connection.configuration
-        self.id = id_
-        self.rate = settings.downlink_rate
-        self.bucket = Bucket(settings.downlink_rate, now)
-        self.fport = settings.downlink_port
-        self.wants_receipts = settings.downlink_receipt_topic_pattern is not None
-        pattern = settings.downlink_topic_pattern if settings.takes_downlinks else None
-        self.pattern = None if pattern is None else compile_pattern(plain(pattern))
-
-
 class _Case:
     """One message while it is judged: what is known of it so far."""
 
-    def __init__(self, desk: _Desk, message: Received, key: str, received: int) -> None:
+    def __init__(self, desk: Desk, message: Received, key: str, received: int) -> None:
         self.desk = desk
         self.message = message
         self.key = key
@@ -122,15 +107,14 @@ class DownlinkIntake:
         random_key: Callable[[], str] = random_key,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Take what it works with.
+        """Take what it works with. Connections, networks and sources are looked up at each use.
 
         `networks`: those of the sources that have a way back.
-        `dispatch(source)` is called when there is something new for a source. Raises `PatternError` for a pattern that
-        the settings should have refused.
+        `dispatch(source)` is called when there is something new for a source; that may be gone meanwhile.
         """
         self._journal = journal
         self._networks = networks
-        self._no_way = {id_: way_back(source) for id_, source in sources.items()}
+        self._sources = sources
         self._dispatch = dispatch
         self._clock = clock
         self._metrics = metrics
@@ -138,8 +122,11 @@ class DownlinkIntake:
         self._random_key = random_key
         self._sleep = sleep
         self._devices = Devices(connections, router)
-        now = clock.monotonic()
-        self._desks = {id_: _Desk(id_, connection, now) for id_, connection in connections.items()}
+        self._desks = Desks(connections, clock)
+
+    def use(self, router: Router) -> None:
+        """Go by other flows from now on."""
+        self._devices.use(router)
 
     async def take(
         self, connection: str, messages: Sequence[Received], stored: Callable[[int], None] = lambda _: None
@@ -149,13 +136,13 @@ class DownlinkIntake:
         Many messages are taken in parts, as room and rate allow; it waits for these by looking again every half
         second, or when the next is allowed. `stored` is called after each part with its number of messages. Raises
         `JournalError` only while nothing of them is stored: once a part is, the rest is tried until it is too. Calls
-        for one connection come one after the other.
+        for one connection come one after the other. Nothing is taken for a connection that is gone: its session is
+        ending, and the broker keeps the rest.
         """
-        desk = self._desks[connection]
         done = 0
         told: set[str] = set()
         while done < len(messages):
-            number = await self._admit(desk, len(messages) - done, told)
+            desk, number = await self._admit(connection, len(messages) - done, told)
             part = messages[done : done + number]
             while True:
                 try:
@@ -171,13 +158,14 @@ class DownlinkIntake:
 
     # --- room and rate
 
-    async def _admit(self, desk: _Desk, wanted: int, told: set[str]) -> int:
+    async def _admit(self, connection: str, wanted: int, told: set[str]) -> tuple[Desk, int]:
         """Wait until some may be taken; gives how many. `told`: the reasons to wait that were told already."""
         while True:
+            desk = await self._desks.at(connection)
             room = ROOM - self._journal.unfinished(desk.id)
             allowed = desk.bucket.available(self._clock.monotonic())
             if room > 0 and allowed > 0:
-                return min(wanted, room, allowed, PART)
+                return desk, min(wanted, room, allowed, PART)
             if room <= 0:
                 reason = (
                     f"{ROOM} downlinks or receipts of this connection are not finished; more are taken when some are"
@@ -194,7 +182,7 @@ class DownlinkIntake:
 
     # --- storing
 
-    async def _store(self, desk: _Desk, messages: Sequence[Received]) -> None:
+    async def _store(self, desk: Desk, messages: Sequence[Received]) -> None:
         """Judge them, put them on disk together, and tell. Raises `JournalError`: none is stored."""
         received = self._clock.now()
         known: dict[str, Device | None] = {}
@@ -235,7 +223,7 @@ class DownlinkIntake:
 
     # --- judging
 
-    async def _judge(self, desk: _Desk, message: Received, received: int, known: dict[str, Device | None]) -> _Judged:
+    async def _judge(self, desk: Desk, message: Received, received: int, known: dict[str, Device | None]) -> _Judged:
         """Decide on one message. Raises `JournalError` alone."""
         digest = digest_of(message)
         former = await self._journal.former_key(desk.id, message.mid, digest) if message.dup and message.mid else None
@@ -305,7 +293,7 @@ class DownlinkIntake:
         case.source = self._source_of(device)
         network = self._networks.get(case.source)
         if network is None:
-            why = self._no_way[case.source] or "it has no way back"
+            why = way_back(self._sources[case.source]) or "it has no way back"
             raise DocumentError(
                 f"the source {short(case.source)}, which this device belongs to, takes no downlinks: {why}"
             )
@@ -352,7 +340,7 @@ class DownlinkIntake:
 
     def _source_of(self, device: Device | None) -> str:
         """Give the source that the device belongs to. Raises `DocumentError`: it cannot be told."""
-        names = sorted(self._no_way)
+        names = sorted(self._sources)
         if len(names) == 1:
             return names[0]
         if not names:
@@ -362,7 +350,7 @@ class DownlinkIntake:
                 f"no uplink of this device has come yet, so that it is not known which of the sources {listed(names)} "
                 "it belongs to; send the downlink again after one"
             )
-        if device.source not in self._no_way:
+        if device.source not in self._sources:
             raise DocumentError(
                 f"the uplinks of this device came from the source {short(device.source)}, which is not configured any "
                 f"more, and none has come yet from one of {listed(names)}"

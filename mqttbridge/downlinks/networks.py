@@ -59,7 +59,7 @@ def make_network(
     key = plain(source.api_key or "")
     if source.format == "thingpark":
         api = LrcApi(url, _credentials(source, connections))
-        return HttpNetwork(api, url, ca=source.api_ca_certificate, secrets=_keys(source, connections), clock=clock)
+        return HttpNetwork(api, url, ca=source.api_ca_certificate, secrets=(), clock=clock)
     if not lacking(source):
         rest = ChirpStackApi(url, key) if source.format == "chirpstack" else _things_stack(source, url, key)
         return HttpNetwork(rest, url, ca=source.api_ca_certificate, secrets=[key], clock=clock)
@@ -83,7 +83,7 @@ def _things_stack(source: Source, url: str, key: str) -> ThingsStackApi:
 
 
 def _credentials(source: Source, connections: Mapping[str, Connection]) -> Callable[[str], Credentials]:
-    """Give who signs: the connection's own AS_ID and key over those of the source."""
+    """Give who signs: the connection's own AS_ID and key, at this moment, over those of the source."""
 
     def of(connection: str) -> Credentials:
         own = connections[connection].configuration if connection in connections else None
@@ -98,10 +98,3 @@ def _credentials(source: Source, connections: Mapping[str, Connection]) -> Calla
 
 def _uplink_key(source: Source) -> str | None:
     return source.as_key if isinstance(source, HttpSource) else None
-
-
-def _keys(source: Source, connections: Mapping[str, Connection]) -> list[str]:
-    """Give every AS key that may sign."""
-    keys = [source.downlink_as_key, _uplink_key(source)]
-    keys += [connection.configuration.downlink_as_key for connection in connections.values()]
-    return [plain(key) for key in keys if key]

@@ -23,6 +23,13 @@ class Bucket:
         self._tokens = self._holds
         self._at = now
 
+    def change(self, rate: float, now: float) -> None:
+        """Have another rate from now on. It stays as full as it is: no change is worth a burst, nor costs one."""
+        self.available(now)
+        self._tokens *= rate / self._rate
+        self._rate = rate
+        self._holds = rate * HOLDS
+
     def available(self, now: float) -> int:
         """How many may be taken at this moment."""
         self._tokens = min(self._holds, self._tokens + max(0.0, now - self._at) * self._rate)

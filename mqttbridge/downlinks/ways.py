@@ -60,12 +60,13 @@ CODEC_FAILED = ("encodeDownlink", "JS error")
 
 
 class Post(msgspec.Struct, frozen=True):
-    """One request. `secrets` stand in it and must not come back in a sentence."""
+    """One request. `secrets` stand in it and must not come back in a sentence, nor must `keys`, which signed it."""
 
     url: str
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -125,7 +126,7 @@ class LrcApi:
             time=time,
         )
         url = f"{self._url}{'&' if '?' in self._url else '?'}{query}"
-        return Post(url, secrets=tuple(TOKEN.findall(url)))
+        return Post(url, secrets=tuple(TOKEN.findall(url)), keys=(credentials.as_key,) if credentials.as_key else ())
 
     def answer(self, status: int, text: str, *, whole: bool) -> Answer:
         """Take 200 for an acceptance only if it says so."""

@@ -47,6 +47,16 @@ class Deadline:
         """Note that the broker answered something."""
         self._at = self._clock.monotonic() + self._timeout
 
+    def change(self, timeout: float) -> None:
+        """Have another timeout, in seconds; what is due already gets that time from now on."""
+        if timeout == self._timeout:
+            return
+        self._timeout = timeout
+        self.heard()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(timeout, self.check)
+
     def stop(self) -> None:
         """Expect nothing more on this link."""
         if self._timer is not None:

@@ -9,31 +9,30 @@ Must never count as delivered what the broker did not acknowledge, nor send more
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mqttbridge.errors import JournalError, LinkError
 from mqttbridge.model import Outcome, Queued, Settled
 from mqttbridge.mqtt.reasons import Verdict, reason, verdict
-from mqttbridge.observe.log import get_logger
 from mqttbridge.sessions import suspicion
 from mqttbridge.sessions.deadline import Deadline
 from mqttbridge.sessions.outgoing import Outgoing, prepare
+from mqttbridge.sessions.telling import Teller
 from mqttbridge.sessions.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from mqttbridge.clock import Clock
     from mqttbridge.journal.protocol import Journal
-    from mqttbridge.model import Uplink
     from mqttbridge.mqtt.link import Ack, Grant, Link, Publish
     from mqttbridge.observe.throttle import Throttle
 
-__all__ = ["Delivery"]
+    Flight = tuple[Queued, Publish, int]
+    """What is on its way, and when it was (last) handed to the link, in ms."""
 
-log = get_logger()
+__all__ = ["Delivery"]
 
 MAX_REPEATS = 3
 """So often a publish is repeated that the broker answered with a passing error, before it is parked."""
@@ -41,6 +40,8 @@ HOLD_FIRST = 1.0
 HOLD_LONGEST = 60.0
 JOURNAL_RETRY = 1.0
 """Seconds."""
+MAX_PACKET = 268_435_460
+"""Bytes of any packet (MQTT 5, section 2.1.4)."""
 READ_LEAST = 100
 """A narrow window is no reason to ask the journal for each uplink,"""
 READ_MOST = 1000
@@ -68,12 +69,14 @@ class Delivery:
         self._journal = journal
         self._clock = clock
         self._throttle = throttle
-        self._debug = debug
+        self._teller = Teller(connection, throttle, debug=debug)
         self._window = Window(window)
         self._settled_to = 0
         self._position = 0
         self._ahead: deque[Queued] = deque()
-        self._flying: dict[int, tuple[Queued, Publish]] = {}
+        self._flying: dict[int, Flight] = {}
+        self._sent_at = 0
+        """When anything was handed to a link last, in ms."""
         self._held: list[int] = []
         self._hold = HOLD_FIRST
         self._repeats: dict[int, int] = {}
@@ -90,6 +93,15 @@ class Delivery:
         self._wanted = False
         self.delivered_at = clock.monotonic()
         journal.watch(connection, self._news.set)
+
+    def reconfigure(self, out: Outgoing, *, window: int, action_timeout: float, debug: bool) -> None:
+        """Have other settings, at any moment. What is in flight keeps its topic; all else is rendered with them."""
+        self._out = out
+        self._suspicion = suspicion.NOBODY  # what is sent may be another message now
+        self._teller.debug = debug
+        self._deadline.change(action_timeout)
+        self._window.limit = window
+        self._size_window()
 
     @property
     def in_flight(self) -> int:
@@ -247,30 +259,31 @@ class Delivery:
                 self._answers.set()
                 continue
             if queued.seq == self._suspicion.guilty:
-                self._convict(queued)
+                self._convict(queued, now)
                 continue
             ready = prepare(queued, self._out, now=now, maximum_packet=grant.maximum_packet_size)
             if isinstance(ready, Settled):
                 self._skip(queued, ready)
                 continue
             self._window.send(queued.seq)
-            self._flying[queued.seq] = (queued, ready)
+            self._flying[queued.seq] = (queued, ready, now)
             batch.append(ready)
-        self._publish(link, batch)
+        self._publish(link, batch, now)
         self._window.their_turn = True
         if self._wanted:
             self.on_spare()
 
     def _skip(self, queued: Queued, end: Settled, *, sent: bool = False) -> None:
         self._window.skip(end, sent=sent)
-        self._tell_end(queued, end)
+        self._teller.ended(queued.uplink, end)
         self._answers.set()
 
-    def _convict(self, queued: Queued) -> None:
-        """Park the uplink that makes the broker hang up."""
+    def _convict(self, queued: Queued, now: int) -> None:
+        """Park the uplink that makes the broker hang up. It was sent alone: nothing has been sent since."""
         times = f"{suspicion.TRIES} times"
         why = f"the broker ended the connection {times} when it was sent this uplink alone"
-        self._skip(queued, Settled(queued.seq, Outcome.PARKED, why), sent=True)
+        topic = prepare(queued, self._out, now=now, maximum_packet=MAX_PACKET).topic
+        self._skip(queued, Settled(queued.seq, Outcome.PARKED, why, topic, self._sent_at, now), sent=True)
         self._clear(queued.seq)
 
     def _clear(self, seq: int) -> None:
@@ -285,23 +298,30 @@ class Delivery:
             self._suspicion = suspicion.NOBODY
             self._size_window()
 
-    def _publish(self, link: Link, batch: list[Publish]) -> None:
+    def _publish(self, link: Link, batch: list[Publish], now: int) -> None:
         if not batch:
             return
+        self._sent_at = now
         self._deadline.sent(len(batch))
         link.publish(batch)
-        if (tell := self._teller()) is not None:
-            for publish in batch:
-                uplink = self._flying[publish.token][0].uplink
-                self._tell(tell, "uplink.published", uplink, publish.topic)
+        if self._teller.wanted:
+            told = ((self._flying[publish.token][0].uplink, publish.topic) for publish in batch)
+            self._teller.passed("uplink.published", told)
 
     async def _repeat_held(self) -> None:
         """Send again, after a pause, what the broker put off."""
         await asyncio.sleep(self._hold)
         self._hold = min(self._hold * 2, HOLD_LONGEST)
         held, self._held = sorted(self._held), []
-        if self._link is not None:
-            self._publish(self._link, [self._flying[seq][1] for seq in held])
+        if self._link is None:
+            return
+        now = self._clock.now()
+        batch: list[Publish] = []
+        for seq in held:
+            queued, publish, _ = self._flying[seq]
+            self._flying[seq] = (queued, publish, now)
+            batch.append(publish)
+        self._publish(self._link, batch, now)
 
     # -- answers -------------------------------------------------------------------------------------------------
 
@@ -309,7 +329,8 @@ class Delivery:
         """Take the broker's answers."""
         self._deadline.heard()
         self._answered = True
-        delivered: list[tuple[Queued, Publish]] = []
+        now = self._clock.now()
+        delivered: list[Flight] = []
         for ack in acks:
             flight = self._flying.get(ack.token)
             if flight is None:
@@ -317,12 +338,12 @@ class Delivery:
             self._clear(ack.token)
             meaning = verdict(ack.code)
             if meaning is Verdict.DELIVERED:
-                self._end(Settled(ack.token, Outcome.DELIVERED))
+                self._end(Settled(ack.token, Outcome.DELIVERED, "", flight[1].topic, flight[2], now))
                 delivered.append(flight)
             elif meaning is Verdict.PARK:
-                self._refused(flight[0], flight[1], reason(ack.code))
+                self._refused(flight, ack.code, now)
             else:
-                self._put_off(flight[0], flight[1], ack.code, counted=meaning is Verdict.RETRY)
+                self._put_off(flight, ack.code, now, counted=meaning is Verdict.RETRY)
         if delivered:
             self._delivered(delivered)
         self._answers.set()
@@ -333,24 +354,25 @@ class Delivery:
         self._repeats.pop(end.seq, None)
         self._window.answer(end)
 
-    def _delivered(self, flights: Iterable[tuple[Queued, Publish]]) -> None:
+    def _delivered(self, flights: Sequence[Flight]) -> None:
         self._hold = HOLD_FIRST
         self.delivered_at = self._clock.monotonic()
-        if (tell := self._teller()) is not None:
-            for queued, publish in flights:
-                self._tell(tell, "uplink.delivered", queued.uplink, publish.topic)
+        if self._teller.wanted:
+            self._teller.passed("uplink.delivered", ((queued.uplink, publish.topic) for queued, publish, _ in flights))
 
-    def _refused(self, queued: Queued, publish: Publish, why: str) -> None:
-        sentence = f"the broker refuses topic {publish.topic}: {why}"
-        end = Settled(queued.seq, Outcome.PARKED, sentence)
+    def _refused(self, flight: Flight, code: int, now: int) -> None:
+        queued, publish, sent = flight
+        why = f"the broker refuses topic {publish.topic}: {reason(code)}"
+        end = Settled(queued.seq, Outcome.PARKED, why, publish.topic, sent, now)
         self._end(end)
-        self._tell_end(queued, end, publish.topic)
+        self._teller.ended(queued.uplink, end)
 
-    def _put_off(self, queued: Queued, publish: Publish, code: int, *, counted: bool) -> None:
+    def _put_off(self, flight: Flight, code: int, now: int, *, counted: bool) -> None:
         """Hold for a while what the broker did not want now. An error that it repeats parks the uplink."""
+        queued = flight[0]
         repeats = self._repeats.get(queued.seq, 0) + counted
         if repeats > MAX_REPEATS:
-            self._refused(queued, publish, reason(code))
+            self._refused(flight, code, now)
             return
         if counted:
             self._repeats[queued.seq] = repeats
@@ -358,29 +380,6 @@ class Delivery:
         self._news.set()
         fields = {"connection": self._connection, "reason": reason(code), "retry_in": self._hold}
         self._throttle.tell("warning", "connection.throttled", (self._connection, code), burst=1, **fields)
-
-    # -- the log -------------------------------------------------------------------------------------------------
-
-    def _teller(self) -> Callable[..., None] | None:
-        """Give what tells a line per uplink, or None: then nothing is spent on it."""
-        if self._debug:
-            return log.info
-        return log.debug if log.is_enabled_for(logging.DEBUG) else None
-
-    def _tell(self, tell: Callable[..., None], event: str, uplink: Uplink, topic: str) -> None:
-        tell(event, connection=self._connection, dev_eui=uplink.dev_eui, fcnt=uplink.fcnt, topic=topic)
-
-    def _tell_end(self, queued: Queued, end: Settled, topic: str | None = None) -> None:
-        """Tell of an uplink that is not delivered; `topic`: where it has one."""
-        uplink = queued.uplink
-        fields: dict[str, Any] = {"connection": self._connection, "dev_eui": uplink.dev_eui, "fcnt": uplink.fcnt}
-        if topic is not None:
-            fields["topic"] = topic
-        name = "uplink.expired" if end.outcome is Outcome.EXPIRED else "uplink.parked"
-        if self._debug:
-            log.warning(name, reason=end.reason, **fields)
-        else:
-            self._throttle.tell("warning", name, self._connection, reason=end.reason, **fields)
 
 
 def _nobody() -> None:

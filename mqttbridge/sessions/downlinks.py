@@ -120,6 +120,10 @@ class Downlinks:
         """Tell why no downlinks come, as far as the subscription is to blame; empty while all is well."""
         return self._told or ""
 
+    def reconfigure(self, action_timeout: int) -> None:
+        """Have another actionTimeout, in ms, for the next subscription."""
+        self._action_timeout = action_timeout
+
     # -- the link's life -----------------------------------------------------------------------------------------
 
     def open(self, link: Link, dead: asyncio.Future[LinkError], *, resumed: bool = False) -> None:

@@ -54,7 +54,7 @@ def outgoing(configuration: Configuration) -> Outgoing:
 def prepare(queued: Queued, out: Outgoing, *, now: int, maximum_packet: int) -> Publish | Settled:
     """Give the message to publish (its token is the seq), or how the uplink ends instead.
 
-    `now`: wall time in ms. `maximum_packet`: bytes, MQTT 5 section 3.2.2.3.6.
+    `now`: wall time in ms, the moment of such an end. `maximum_packet`: bytes, MQTT 5 section 3.2.2.3.6.
     """
     uplink = queued.uplink
     if (end := expired(queued, out.validity, now=now)) is not None:
@@ -63,14 +63,15 @@ def prepare(queued: Queued, out: Outgoing, *, now: int, maximum_packet: int) -> 
     def document() -> dict[str, Any]:
         return msgspec.json.decode(uplink.body, type=dict[str, Any])
 
+    topic = ""
     try:
         topic = out.pattern.render(uplink.dev_eui, document)
         payload = shape(uplink, send_metadata=out.send_metadata, send_raw_decoded=out.send_raw_decoded)
     except (TopicError, DocumentError) as error:
-        return Settled(queued.seq, Outcome.PARKED, str(error))
+        return Settled(queued.seq, Outcome.PARKED, str(error), topic, at=now)
     publish = Publish(queued.seq, topic, payload)
     if reason := too_large(publish, maximum_packet):
-        return Settled(queued.seq, Outcome.PARKED, reason)
+        return Settled(queued.seq, Outcome.PARKED, reason, topic, at=now)
     return publish
 
 
@@ -87,9 +88,8 @@ def expired(queued: Queued, validity: int, *, now: int) -> Settled | None:
     age = now - queued.uplink.time
     if age <= validity:
         return None
-    return Settled(
-        queued.seq, Outcome.EXPIRED, f"its Time is {_span(age)} old, uplinkTimeValidity is {_span(validity)}"
-    )
+    reason = f"its Time is {_span(age)} old, uplinkTimeValidity is {_span(validity)}"
+    return Settled(queued.seq, Outcome.EXPIRED, reason, at=now)
 
 
 def _span(milliseconds: int) -> str:

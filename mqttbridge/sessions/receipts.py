@@ -96,6 +96,13 @@ class Receipts:
     def _awaited(self) -> int:
         return len(self._flying)
 
+    def reconfigure(self, pattern: Pattern | None, action_timeout: float) -> None:
+        """Have other settings, at any moment. What waits to be sent is read and rendered again."""
+        self._pattern = pattern
+        self._deadline.change(action_timeout)
+        self._ahead.clear()
+        self._wake.set()
+
     # -- the link's life -----------------------------------------------------------------------------------------
 
     def open(self, link: Link, grant: Grant, dead: asyncio.Future[LinkError]) -> None:

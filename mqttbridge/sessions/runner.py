@@ -17,6 +17,7 @@ from mqttbridge.mqtt.backoff import HEALTHY_AFTER
 from mqttbridge.mqtt.client import LinkOptions, link_options, open_link, overdue
 from mqttbridge.mqtt.link import Grant
 from mqttbridge.mqtt.reasons import TAKEN_OVER
+from mqttbridge.mqtt.until import unless
 from mqttbridge.observe.log import get_logger
 from mqttbridge.sessions import machine
 from mqttbridge.sessions.downlinks import RECEIVE_MAXIMUM, Ended, Overflown
@@ -107,6 +108,7 @@ class BrokerSession:
         self._grant = Grant()
         self._dead: asyncio.Future[LinkError] | None = None
         self._connect_by = 0.0
+        self._connect_limit = 0
 
     def _link_options(self, client_id: str) -> LinkOptions:
         """With downlinks the broker keeps our session, and what is published while we are away."""
@@ -134,6 +136,19 @@ class BrokerSession:
             now.attempts,
             now.down_since,
         )
+
+    def reconfigure(self, settings: Connection) -> None:
+        """Have other settings, at any moment: what needs no other link counts from the next uplink or attempt on.
+
+        For a change of what the broker sees (address, login, client id, QoS, what is subscribed to …) a session ends,
+        and another one begins. One that waits, or has given up, goes on doing so.
+        """
+        strategy = settings.configuration.reconnect_strategy
+        if strategy != self._policy.strategy:
+            self._policy = msgspec.structs.replace(self._policy, strategy=strategy)
+            self._traffic.delivery.delivered_at = self._now()  # under the old one nobody counted the hour
+        self._configuration = settings.configuration
+        self._traffic.reconfigure(settings.configuration)
 
     def stop(self) -> None:
         """Ask it to end: what is in flight gets some seconds, then `run` returns."""
@@ -189,20 +204,11 @@ class BrokerSession:
 
     async def _unless_stopped(self, doing: Coroutine[Any, Any, machine.Event]) -> machine.Event:
         """Run it, but let a stop request cancel it."""
-        task = asyncio.ensure_future(doing)
-        stop = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-            if self._stopping.is_set():
-                return machine.StopRequested(self._now())
-            return task.result()
+            return await unless(self._stopping, doing) or machine.StopRequested(self._now())
         except Exception as error:  # a bug in one session must not end the others
             log.exception("session.crashed", connection=self.connection)
             return self._failed(f"internal error ({type(error).__name__}); please report it")
-        finally:
-            for pending in (task, stop):
-                pending.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
 
     def _failed(self, reason: str, *, refused: bool = False) -> machine.Failed:
         return machine.Failed(self._now(), self._random(), reason, refused)
@@ -212,7 +218,8 @@ class BrokerSession:
         attempt = self._machine.attempts + 1
         log.debug("connection.opening", connection=self.connection, address=self._options.where, attempt=attempt)
         self._dead = asyncio.get_running_loop().create_future()
-        self._connect_by = self._now() + self._configuration.connection_timeout / 1000
+        self._connect_limit = self._configuration.connection_timeout
+        self._connect_by = self._now() + self._connect_limit / 1000
         self._link = open_link(self._options, self)
         return await self._within_timeout(self._link, self._link.connect()) or machine.Dialled(self._now())
 
@@ -238,7 +245,7 @@ class BrokerSession:
         except LinkError as error:
             return self._failed(_sentence(error))
         except TimeoutError:
-            return self._failed(_sentence(overdue(link, self._options, self._configuration.connection_timeout)))
+            return self._failed(_sentence(overdue(link, self._options, self._connect_limit)))
         return None
 
     async def _serve(self) -> machine.Event:

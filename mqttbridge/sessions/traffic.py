@@ -74,6 +74,20 @@ class Traffic:
                 tally=tally,
             )
 
+    def reconfigure(self, configuration: Configuration) -> None:
+        """Have other settings, at any moment; the link goes on, and what is in flight is left as it is."""
+        limit = configuration.action_timeout
+        self.delivery.reconfigure(
+            outgoing(configuration),
+            window=configuration.max_inflight,
+            action_timeout=limit / 1000,
+            debug=configuration.debug,
+        )
+        if self._downlinks is not None:
+            self._downlinks.reconfigure(limit)
+        if self._receipts is not None:
+            self._receipts.reconfigure(_compiled(configuration.downlink_receipt_topic_pattern), limit / 1000)
+
     @property
     def takes_downlinks(self) -> bool:
         """Whether it subscribes to downlinks."""

@@ -32,7 +32,8 @@ class Window:
 
     def __init__(self, size: int) -> None:
         """Allow `size` uplinks to be sent ahead (1..65535)."""
-        self._limit = size
+        self.limit = size
+        """What is configured; it counts from the next `open` on."""
         self.size = size
         """How many may be sent ahead on this link."""
         self._order: deque[int] = deque()
@@ -46,13 +47,16 @@ class Window:
         self._asked = 0
 
     def open(self, receive_maximum: int) -> None:
-        """Begin with a new link: the broker's Receive Maximum bounds the window too (MQTT 5, section 3.2.2.3.3)."""
-        self.size = min(self._limit, receive_maximum)
+        """Begin with a new link: the broker's Receive Maximum bounds the window too (MQTT 5, section 3.2.2.3.3).
+
+        Also called when the size changes on an open link: a window that is too full gets narrower as places get free.
+        """
+        self.size = min(self.limit, receive_maximum)
 
     @property
     def room(self) -> int:
         """How many more uplinks may be taken now."""
-        left = min(self._asked, self._share - self._lent) if self.their_turn else 0
+        left = max(0, min(self._asked, self._share - self._lent)) if self.their_turn else 0
         return min(self._free - left, max(self.size, UNSENT_ROOM) - len(self._order))
 
     @property

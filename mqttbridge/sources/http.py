@@ -11,10 +11,13 @@ import difflib
 import hmac
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mqttbridge.errors import DocumentError, JournalError, JournalFull, JournalTooLarge, TokenError
 from mqttbridge.formats import FORMATS
 from mqttbridge.formats.batch import split
 from mqttbridge.formats.token import require_token, verify
+from mqttbridge.settings.schema import HttpSource
 from mqttbridge.sources.asgi import answer, problem, problem_unread
 from mqttbridge.sources.intake import MAX_BODY, device_in
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mqttbridge.model import Uplink
-    from mqttbridge.settings.schema import HttpSource
+    from mqttbridge.settings.schema import Source
     from mqttbridge.sources.asgi import Headers, Receive, Scope, Send
     from mqttbridge.sources.intake import Intake
 
@@ -71,8 +74,8 @@ class _Refused(Exception):
 class HttpIntake:
     """The ASGI application of everything under /uplink/."""
 
-    def __init__(self, sources: Mapping[str, HttpSource], intake: Intake) -> None:
-        """Serve these sources."""
+    def __init__(self, sources: Mapping[str, Source], intake: Intake) -> None:
+        """Serve those of the sources that are HTTP sources; looked up at each request."""
         self._sources = sources
         self._intake = intake
         self._held = 0
@@ -80,7 +83,7 @@ class HttpIntake:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request."""
         source = scope["path"].removeprefix(PREFIX)
-        settings = self._sources.get(source)
+        settings = self._source(source)
         if settings is None:
             shown = _shown(source)
             detail = f"there is no source {shown} with transport http; name it under `sources` in the configuration"
@@ -117,14 +120,18 @@ class HttpIntake:
     async def overloaded(self, scope: Scope, receive: Receive, send: Send, detail: str) -> None:
         """Answer 503 to a request that there is no room for."""
         source = scope["path"].removeprefix(PREFIX)
-        if source in self._sources:
+        if self._source(source) is not None:
             self._intake.rejected(source, "overloaded", detail, client=_client(scope))
         await problem_unread(scope, receive, send, 503, detail, headers=(RETRY_AFTER,))
+
+    def _source(self, name: str) -> HttpSource | None:
+        settings = self._sources.get(name)
+        return settings if isinstance(settings, HttpSource) else None
 
     def _near(self, path: str) -> str:
         """Give the source that a path may have meant, or nothing."""
         wanted = path.rstrip("/").rpartition("/")[2].casefold()
-        names = {name.casefold(): name for name in self._sources}
+        names = {name.casefold(): name for name in self._sources if self._source(name) is not None}
         if wanted in names:
             return names[wanted]
         close = difflib.get_close_matches(wanted, names, 1) if len(wanted) < MAX_SHOWN else []
@@ -158,8 +165,7 @@ class HttpIntake:
             if settings.as_key is not None:
                 self._verify(scope["query_string"], documents, settings)
             batch = ndjson or body.lstrip().startswith(b"[")
-            hint = scope["query_string"].decode("latin-1")
-            uplinks = await self._parse(source, settings, documents, hint=hint, batch=batch)
+            uplinks = await self._parse(source, settings, documents, scope, batch=batch)
             await self._intake.accept(source, uplinks, window=settings.duplicate_window)
         except (TokenError, DocumentError, JournalError) as error:
             raise _refusal(error, documents, ndjson=ndjson) from error
@@ -207,15 +213,17 @@ class HttpIntake:
             raise
 
     async def _parse(
-        self, source: str, settings: HttpSource, documents: list[bytes], *, hint: str, batch: bool
+        self, source: str, settings: HttpSource, documents: list[bytes], scope: Scope, *, batch: bool
     ) -> list[Uplink]:
         """Parse all of them, or raise for the first that is none."""
+        hint, origin = scope["query_string"].decode("latin-1"), _origin(scope, settings)
         parse = FORMATS[settings.format].parse
         received, through = self._intake.now(), settings.pass_through
         uplinks: list[Uplink] = []
         for index, document in enumerate(documents):
             try:
-                uplinks.append(parse(document, source=source, received=received, hint=hint, pass_through=through))
+                uplink = parse(document, source=source, received=received, hint=hint, pass_through=through)
+                uplinks.append(replace(uplink, origin=origin))
             except DocumentError as error:
                 if not batch:
                     raise
@@ -274,6 +282,14 @@ def _require_token(query: bytes) -> None:
         require_token(query)
     except TokenError as error:
         raise _unauthorised(error, device_in(query), unread=True) from error
+
+
+def _origin(scope: Scope, settings: HttpSource) -> str:
+    """Say where a request came from and how it was checked, for the history."""
+    asked = (("Token", settings.as_key), ("Authorization", settings.authorization))
+    verified = " and ".join(name for name, secret in asked if secret is not None)
+    client = _client(scope)
+    return f"POST{' from ' + client if client else ''}, {verified + ' verified' if verified else 'not authenticated'}"
 
 
 def _client(scope: Scope) -> str:

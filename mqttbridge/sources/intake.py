@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mqttbridge.errors import JournalError
 from mqttbridge.formats.report import correlated
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
     from mqttbridge.clock import Clock
     from mqttbridge.errors import MqttBridgeError
-    from mqttbridge.journal.downlink_protocol import DownlinkJournal
+    from mqttbridge.journal.downlink_protocol import DownlinkJournal, Sender
     from mqttbridge.journal.protocol import Journal
-    from mqttbridge.model import Connections, Uplink
+    from mqttbridge.model import Uplink
     from mqttbridge.observe.metrics import Metrics
     from mqttbridge.observe.throttle import Throttle
     from mqttbridge.routing import Router
+    from mqttbridge.sources.gaps import FrameCounters
 
-__all__ = ["MAX_BODY", "Intake", "device_in"]
+__all__ = ["MAX_BODY", "Intake", "Passage", "device_in"]
 
 log = get_logger()
 
@@ -36,12 +37,26 @@ MAX_BODY = 8 * 1024 * 1024
 DEVICE = re.compile(rb'(?:"DevEUI"\s*:\s*"|LrnDevEui=)((?:[0-9A-Fa-f]{2}[-:]?){7}[0-9A-Fa-f]{2})').search
 SEARCHED = 64 * 1024
 """Bytes."""
+COUNTER = 65_536
+"""A frame counter of 16 bits rolls over here; a larger one does so nowhere near."""
 
 
 def device_in(refused: bytes) -> str:
     """Find the DevEUI in what was refused, a document or a query string, for the log; empty if there is none."""
     found = DEVICE(refused, 0, SEARCHED)
     return "" if found is None else found[1].decode().replace("-", "").replace(":", "").upper()
+
+
+class Passage(Protocol):
+    """Who hears of uplinks that were taken and do not go into the journal. Quick, and never raises."""
+
+    def unrouted(self, uplinks: Sequence[Uplink], /) -> None:
+        """Hear of uplinks that no connection gets."""
+        ...
+
+    def duplicates(self, source: str, uplinks: Sequence[Uplink], /) -> None:
+        """Hear of copies of uplinks that came before."""
+        ...
 
 
 class Intake:
@@ -56,14 +71,25 @@ class Intake:
         clock: Clock,
         metrics: Metrics,
         throttle: Throttle,
+        passage: Passage | None = None,
+        counters: FrameCounters | None = None,
     ) -> None:
-        """Take what it works with; `devices` learns where each one is, for its downlinks."""
+        """Take what it works with; `devices` learns where each one is, for its downlinks.
+
+        `counters`: has the FCntUp of each device; without it gaps are not told.
+        """
         self._journal = journal
         self._devices = devices
         self._router = router
         self._metrics = metrics
         self._throttle = throttle
         self._clock = clock
+        self._passage = passage
+        self._counters = counters
+
+    def use(self, router: Router) -> None:
+        """Route by other flows and connections from the next uplink on."""
+        self._router = router
 
     @property
     def largest(self) -> int:
@@ -79,13 +105,17 @@ class Intake:
 
         `window`: ms within which a copy of an uplink is not stored again (`duplicateWindow`).
         """
-        route = self._router.route
+        # All waiting is done before: no reload comes between the routing and the journal.
+        senders = await self._senders(uplinks)
         entries: list[Entry] = []
         unrouted: list[Uplink] = []
+        route = self._router.route
         for uplink in uplinks:
             connections = route(uplink)
-            if uplink.correlation_id:
-                uplink, connections = await self._with_sender(uplink, connections)  # noqa: PLW2901 (told better)
+            if sender := senders.get(id(uplink)):
+                # A report goes to the connection that sent the downlink too, by the name that this one knows.
+                connections = self._router.with_sender(connections, sender.connection)
+                uplink = correlated(uplink, sender.correlation_id)  # noqa: PLW2901 (told better)
             if connections:
                 entries.append(Entry(uplink, connections, window))
             else:
@@ -94,33 +124,59 @@ class Intake:
         self._metrics.accepted(source, len(uplinks), at=self._clock.now())
         # Not from copies: of two sources that hand over the same uplinks, the first one to do so has the device.
         copies = {id(entries[place].uplink) for place in again}
-        self._devices.learn(
-            [
-                Device(uplink.dev_eui, source, uplink.way, uplink.tags)
-                for uplink in uplinks
-                if uplink.kind is DocumentKind.UPLINK and id(uplink) not in copies
-            ]
-        )
-        if again:
-            self._metrics.duplicates(source, len(again))
+        new = [uplink for uplink in uplinks if uplink.kind is DocumentKind.UPLINK and id(uplink) not in copies]
+        self._devices.learn([Device(uplink.dev_eui, source, uplink.way, uplink.tags) for uplink in new])
+        self._look_for_gaps(source, new)
         if log.is_enabled_for(logging.DEBUG):
             _tell_accepted(source, entries, set(again))
+        if again:
+            self._duplicates(source, [entries[place].uplink for place in again])
         if unrouted:
-            self._metrics.unrouted(source, len(unrouted))
-            for uplink in unrouted:
-                self._tell_unrouted(uplink)
+            self._unrouted(source, unrouted)
 
-    async def _with_sender(self, uplink: Uplink, connections: Connections) -> tuple[Uplink, Connections]:
-        """Have a report about a downlink go to the connection that sent it, too, by the name that this one knows."""
-        try:
-            sender = await self._devices.sender(uplink.dev_eui, uplink.correlation_id)
-        except JournalError:
-            # It says so itself. A report without its sender is better than none.
-            return uplink, connections
-        if sender is None:
-            return uplink, connections
-        known = self._router.with_sender(connections, sender.connection)
-        return correlated(uplink, sender.correlation_id), known
+    async def _senders(self, uplinks: Sequence[Uplink]) -> dict[int, Sender]:
+        """Find out who sent the downlinks that reports are about, by the `id` of the report."""
+        senders: dict[int, Sender] = {}
+        for uplink in uplinks:
+            if not uplink.correlation_id:
+                continue
+            try:
+                sender = await self._devices.sender(uplink.dev_eui, uplink.correlation_id)
+            except JournalError:
+                continue  # it says so itself; a report without its sender is better than none
+            if sender is not None:
+                senders[id(uplink)] = sender
+        return senders
+
+    def _look_for_gaps(self, source: str, uplinks: Sequence[Uplink]) -> None:
+        """Count and tell the uplinks that are missing before these, which are no copies."""
+        if self._counters is None:
+            return
+        note = self._counters.note
+        for uplink in uplinks:
+            if uplink.fcnt is not None and (missing := note(uplink.dev_eui, uplink.fcnt)):
+                self._tell_missing(source, uplink.dev_eui, uplink.fcnt, missing)
+
+    def _tell_missing(self, source: str, dev_eui: str, fcnt: int, count: int) -> None:
+        self._metrics.missing(source, count)
+        before = fcnt - count - 1
+        before += COUNTER if before < 0 else 0
+        what = "1 uplink" if count == 1 else f"{count} uplinks"
+        reason = f"{what} missing between FCntUp {before} and {fcnt}"
+        facts: dict[str, Any] = {"source": source, "dev_eui": dev_eui, "fcnt": fcnt, "count": count}
+        self._throttle.tell("info", "uplink.missing", source, reason=reason, **facts)
+
+    def _duplicates(self, source: str, uplinks: Sequence[Uplink]) -> None:
+        self._metrics.duplicates(source, len(uplinks))
+        if self._passage is not None:
+            self._passage.duplicates(source, uplinks)
+
+    def _unrouted(self, source: str, uplinks: Sequence[Uplink]) -> None:
+        self._metrics.unrouted(source, len(uplinks))
+        if self._passage is not None:
+            self._passage.unrouted(uplinks)
+        for uplink in uplinks:
+            self._tell_unrouted(uplink)
 
     def _tell_unrouted(self, uplink: Uplink) -> None:
         self._throttle.tell(

@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from mqttbridge.errors import BrokerRefused, DocumentError, JournalError, LinkError, LinkLost, LinkTimeout, LoginRefused
 from mqttbridge.formats import FORMATS
@@ -21,6 +22,7 @@ from mqttbridge.mqtt.backoff import HEALTHY_AFTER, jitter
 from mqttbridge.mqtt.client import link_options, open_link, overdue
 from mqttbridge.mqtt.link import REFUSED, Link
 from mqttbridge.mqtt.reasons import reason
+from mqttbridge.mqtt.until import unless
 from mqttbridge.observe.log import get_logger
 from mqttbridge.settings.secret import plain
 from mqttbridge.sources.intake import device_in
@@ -51,6 +53,8 @@ REFUSED_DELAY = 60.0
 """After a refused login: trying a wrong password fast locks accounts."""
 SUMMARY_EVERY = 600.0
 """Seconds."""
+MAX_SHOWN = 200
+"""Characters of a topic."""
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
@@ -83,8 +87,6 @@ class MqttIntake:
         self._intake = intake
         self._clock = clock
         self._random = random
-        self._parse = FORMATS[settings.format].parse
-        self._is_ours = FORMATS[settings.format].is_ours
         client_id = settings.client_id_for(source)
         self._options = link_options(settings, client_id=client_id, clean=False, qos=1, retain=False)
         self._link: Link | None = None
@@ -102,6 +104,13 @@ class MqttIntake:
     def status(self) -> SourceStatus:
         """Tell how it is."""
         return self._status
+
+    def reconfigure(self, settings: MqttSource) -> None:
+        """Have other settings, at any moment, for what comes next: format, passThrough, duplicateWindow, timeouts.
+
+        For a change of the link (address, login, client id …) or of its topics a source ends, and another one begins.
+        """
+        self._settings = settings
 
     def stop(self) -> None:
         """Ask it to end: what has come is committed and acknowledged first, if that takes no longer than 5 s."""
@@ -157,17 +166,8 @@ class MqttIntake:
 
     async def _entered(self, link: Link) -> bool:
         """Connect, log in and subscribe; False if a stop request came first."""
-        entering = asyncio.ensure_future(self._enter(link))
-        stop = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait((entering, stop), return_when=asyncio.FIRST_COMPLETED)
-            if entering.done():
-                entering.result()
-            return entering.done()
-        finally:
-            for pending in (entering, stop):
-                pending.cancel()
-            await asyncio.gather(entering, stop, return_exceptions=True)
+        await unless(self._stopping, self._enter(link))
+        return not self._stopping.is_set()
 
     async def _enter(self, link: Link) -> None:
         limit = self._settings.connection_timeout
@@ -182,19 +182,15 @@ class MqttIntake:
     async def _until_ended(
         self, link: Link, dead: asyncio.Future[LinkError], consumer: asyncio.Task[None]
     ) -> LinkError:
-        stop = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait((dead, consumer, stop), return_when=asyncio.FIRST_COMPLETED)
-            if consumer.done():
-                consumer.result()
-            if dead.done():
-                return dead.result()
-            link.pause()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), DRAIN_FOR)
-            return LinkLost("the source is ending")
-        finally:
-            stop.cancel()
+        await unless(self._stopping, asyncio.wait((dead, consumer), return_when=asyncio.FIRST_COMPLETED))
+        if consumer.done():
+            consumer.result()
+        if dead.done():
+            return dead.result()
+        link.pause()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), DRAIN_FOR)
+        return LinkLost("the source is ending")
 
     async def _subscribe(self, link: Link) -> None:
         try:
@@ -270,9 +266,10 @@ class MqttIntake:
 
     def _parsed(self, batch: Sequence[Received]) -> list[Uplink]:
         received, largest = self._intake.now(), self._intake.largest
+        is_ours = FORMATS[self._settings.format].is_ours
         uplinks: list[Uplink] = []
         for message in batch:
-            if self._is_ours(message.topic):
+            if is_ours(message.topic):
                 continue
             if len(message.payload) > largest:
                 size = len(message.payload)
@@ -286,10 +283,10 @@ class MqttIntake:
         return uplinks
 
     def _parsed_one(self, message: Received, received: int) -> Uplink:
-        through = self._settings.pass_through
-        return self._parse(
-            message.payload, source=self._source, received=received, hint=message.topic, pass_through=through
-        )
+        parse, through = FORMATS[self._settings.format].parse, self._settings.pass_through
+        hint = message.topic
+        uplink = parse(message.payload, source=self._source, received=received, hint=hint, pass_through=through)
+        return replace(uplink, origin=f"topic {_shown(message.topic)}")
 
     def _rejected(self, kind: str, message: Received, why: str) -> None:
         text = f"a message on {message.topic!r} {why}"
@@ -313,3 +310,9 @@ class MqttIntake:
         """Note that the link ended by itself."""
         if self._dead is not None and not self._dead.done():
             self._dead.set_result(error)
+
+
+def _shown(topic: str) -> str:
+    """Give the beginning of a foreign topic, all of it printable."""
+    text = topic[:MAX_SHOWN]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

@@ -12,6 +12,7 @@ from mqttbridge.journal.sqlite import SqliteJournal
 from mqttbridge.model import Counts, DocumentKind, Entry, Uplink
 from mqttbridge.sessions import expiry as module
 from mqttbridge.sessions.expiry import Expiry
+from mqttbridge.settings.schema import Configuration, Connection
 from tests.support.inside import Told
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Told:
     return told
 
 
+def valid(milliseconds: int) -> Connection:
+    return Connection(configuration=Configuration(host_name="localhost", uplink_time_validity=milliseconds))
+
+
 def entry(connection: str, time: int) -> Entry:
     uplink = Uplink("lrc", DocumentKind.UPLINK, "0018B20000000B20", time, time, 1, b"{}")
     return Entry(uplink, (connection,))
@@ -58,7 +63,7 @@ async def test_the_expired_beginning_of_a_dead_backlog_is_settled_and_told_as_on
 ) -> None:
     hands = Hands()
     await journal.append([entry("dead", HOUR) for _ in range(1200)] + [entry("dead", hands.wall - HOUR)] * 3)
-    expiry = Expiry(journal, {"dead": 2 * HOUR}, lambda _: False, clock=hands)
+    expiry = Expiry(journal, {"dead": valid(2 * HOUR)}, lambda _: False, clock=hands)
     await expiry.round()
     await expiry.round()
     assert journal.counts()["dead"] == Counts(routed=1203, expired=1200)
@@ -70,16 +75,40 @@ async def test_the_expired_beginning_of_a_dead_backlog_is_settled_and_told_as_on
 
 async def test_an_open_session_is_left_to_itself(journal: SqliteJournal, log: Told) -> None:
     await journal.append([entry("open", HOUR)])
-    await Expiry(journal, {"open": HOUR}, lambda name: name == "open", clock=Hands()).round()
+    await Expiry(journal, {"open": valid(HOUR)}, lambda name: name == "open", clock=Hands()).round()
     assert journal.counts()["open"].queued == 1
     assert log.lines == []
 
 
-async def test_the_queue_of_a_removed_connection_expires_after_three_days(journal: SqliteJournal, log: Told) -> None:
-    await journal.append([entry("gone", 27 * HOUR), entry("gone", 29 * HOUR)])
-    await Expiry(journal, {}, lambda _: False, clock=Hands()).round()
-    assert journal.counts()["gone"] == Counts(routed=2, expired=1)
-    assert len(log.lines) == 1
+async def test_a_changed_validity_counts_from_the_next_round_on(journal: SqliteJournal) -> None:
+    connections = {"dead": valid(90 * HOUR)}
+    await journal.append([entry("dead", 27 * HOUR)])
+    expiry = Expiry(journal, connections, lambda _: False, clock=Hands())
+    await expiry.round()
+    assert journal.counts()["dead"].queued == 1
+    connections["dead"] = valid(HOUR)
+    await expiry.round()
+    assert journal.counts()["dead"] == Counts(routed=1, expired=1)
+
+
+async def test_the_queue_of_a_removed_connection_is_dropped_after_three_days_and_named(
+    journal: SqliteJournal, log: Told
+) -> None:
+    connections = {"gone": valid(HOUR)}
+    hands = Hands()
+    await journal.append([entry("gone", 27 * HOUR), entry("gone", 27 * HOUR), entry("gone", 29 * HOUR)])
+    del connections["gone"]
+    expiry = Expiry(journal, connections, lambda _: False, clock=hands)
+    await expiry.round()
+    await expiry.round()
+    assert journal.counts()["gone"] == Counts(routed=3, dropped=2)
+    reason = "connection gone is not configured any more, and this uplink waited 72 hours"
+    facts = {"connection": "gone", "count": 2, "reason": reason}
+    assert log.lines == [("warning", "connection.queue_dropped", facts)]
+    connections["gone"] = valid(1000 * HOUR)
+    hands.wall += 90 * HOUR
+    await expiry.round()
+    assert journal.counts()["gone"].queued == 1, "it came back in time for the last"
 
 
 @pytest.mark.usefixtures("log")
@@ -91,7 +120,7 @@ async def test_a_failing_disk_ends_the_round_and_not_the_task(
     async def fail(*_: object) -> None:
         raise JournalFailed("the disk is full")
 
-    expiry = Expiry(journal, {"dead": HOUR}, lambda _: False, clock=Hands())
+    expiry = Expiry(journal, {"dead": valid(HOUR)}, lambda _: False, clock=Hands())
     with monkeypatch.context() as patch:
         patch.setattr(journal, "settle", fail)
         await expiry.round()

@@ -40,7 +40,7 @@ def test_an_uplink_expires_when_it_is_older_than_its_validity(*, age: int, expir
     found = ready(queued(time=NOW - age))
     assert isinstance(found, Settled) is expires
     if isinstance(found, Settled):
-        assert found == Settled(7, Outcome.EXPIRED, found.reason)
+        assert found == Settled(7, Outcome.EXPIRED, found.reason, at=NOW)
         assert "uplinkTimeValidity" in found.reason
 
 
