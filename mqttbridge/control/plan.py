@@ -85,7 +85,7 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
     `check` shows them) the file is wrong, nothing was done, and there is nothing else.
     """
 
-    empty: bool = True
+    empty: bool = False
     applied: bool = False
     connections: tuple[PartChange, ...] = ()
     sources: tuple[PartChange, ...] = ()

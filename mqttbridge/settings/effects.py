@@ -47,7 +47,8 @@ LINK: Mapping[str, Effect] = MappingProxyType(
         "alpn": RESTART,
     }
 )
-CONFIGURATION: Mapping[str, Effect] = LINK | {
+CONFIGURATION: Mapping[str, Effect] = {
+    **LINK,
     "description": IN_PLACE,
     "uplinkTopicPattern": IN_PLACE,
     "downlinkTopicPattern": RESTART,
@@ -92,9 +93,9 @@ SOURCE: Mapping[str, Effect] = MappingProxyType(
     }
 )
 HTTP_SOURCE: Mapping[str, Effect] = MappingProxyType(
-    SOURCE | {"asKey": IN_PLACE, "authorization": IN_PLACE},
+    {**SOURCE, "asKey": IN_PLACE, "authorization": IN_PLACE},
 )
-MQTT_SOURCE: Mapping[str, Effect] = MappingProxyType(SOURCE | LINK | {"topics": RESTART})
+MQTT_SOURCE: Mapping[str, Effect] = MappingProxyType({**SOURCE, **LINK, "topics": RESTART})
 FLOW: Mapping[str, Effect] = MappingProxyType(
     {"name": IN_PLACE, "description": IN_PLACE, "matchers": IN_PLACE, "connections": IN_PLACE},
 )

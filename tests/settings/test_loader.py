@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mqttbridge.errors import ConfigError
 from mqttbridge.settings.loader import Loaded, find_state_directory, load
 from tests.settings.helpers import complaints, connection, loaded, write
-from tests.settings.pki import furnish
+from tests.settings.pki import ca_certificate, furnish, shared_pair
 
 ROOT = Path(__file__).parents[2]
 ONE = "configuration: {hostName: h}\n"
@@ -352,3 +352,42 @@ def test_the_state_directory_of_a_file_that_is_not_there_is_the_default(tmp_path
     path = tmp_path / "none.yaml"
     assert find_state_directory(path, environ={}) == tmp_path / "state"
     assert find_state_directory(path, environ={"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}) == Path("/var/lib/a")
+
+
+def test_every_file_that_was_looked_at_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "configuration: {hostName: b}\n", "connections.d/beta.yaml")
+    certificate, key = shared_pair()
+    for name, text in {"a.crt": certificate, "a.key": key, "ca.crt": ca_certificate(), "pw": "secret"}.items():
+        write(tmp_path, text, f"pki/{name}")
+    text = connection(
+        "hostName: h",
+        "username: u",
+        "password: !credential pw",
+        "certificate: !file pki/a.crt",
+        "privateKey: !file pki/a.key",
+        "trustedCaCertificate: !file pki/ca.crt",
+        "clientId: !env ID",
+    )
+    result = loaded(tmp_path, text, {"CREDENTIALS_DIRECTORY": str(tmp_path / "pki"), "ID": "x"})
+    pki = {tmp_path / "pki" / name for name in ("a.crt", "a.key", "ca.crt")}
+    assert set(result.certificate_files) == pki
+    assert set(result.files) == pki | {
+        tmp_path / "mqttbridge.yaml",
+        tmp_path / "connections.d",
+        tmp_path / "connections.d" / "beta.yaml",
+        tmp_path / "pki" / "pw",
+    }
+
+
+def test_a_directory_of_connections_that_is_not_there_was_looked_for(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "{}").files == (tmp_path / "mqttbridge.yaml", tmp_path / "connections.d")
+
+
+def test_a_failed_load_tells_its_files_too_so_that_the_repair_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path, connection("hostName: h", "username: u", "password: !file missing"))
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ={})
+    assert set(caught.value.files) == {path, tmp_path / "connections.d", tmp_path / "missing"}
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "none.yaml", environ={})
+    assert tmp_path / "none.yaml" in caught.value.files
