@@ -2,6 +2,7 @@
 
 `configure` is called once by the command line, before anything is logged; everyone else calls `get_logger()` at
 module level and logs events by the names in `observe/events.py`: `log.info("connection.opened", connection=id)`.
+The daemon has events kept by `keep`, those too that its level does not write.
 
 Must never: raise into the code that logs, show a secret, print a traceback unless the level is debug.
 Format: readable lines on a terminal, otherwise one JSON object a line.
@@ -15,6 +16,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
 import weakref
 from datetime import UTC, datetime
@@ -26,12 +28,15 @@ import structlog
 from mqttbridge.observe.redact import Redactor, describe
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
     from types import TracebackType
 
     from structlog.typing import FilteringBoundLogger, Processor
 
-__all__ = ["Redactor", "configure", "get_logger", "install_excepthook"]
+    Keeper = Callable[[int, str, str, dict[str, object]], None]
+    """Gets the time (ms), the level, the name and the fields of an event."""
+
+__all__ = ["Redactor", "configure", "get_logger", "install_excepthook", "keep"]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 FIELDS = frozenset({"event", "connection", "source", "dev_eui", "fcnt", "topic", "reason", "logger", "error"})
@@ -39,8 +44,26 @@ FIELDS = frozenset({"event", "connection", "source", "dev_eui", "fcnt", "topic",
 FRAMES = 50
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {10: "\\n", 13: "\\r", 9: "\\t"}
 
+NOT_KEPT = frozenset({"event", "level", "timestamp", "exception"})
+"""A traceback is for the log alone."""
+
 _loggers: weakref.WeakSet[Any] = weakref.WeakSet()
 _state = {"debug": False}
+
+
+class _Keeping(threading.local):
+    """Whether this thread is in the keeper right now: what that logs is written, and not handed to it again."""
+
+    busy = False
+
+
+class _Kept:
+    """Who keeps events."""
+
+    keeper: Keeper | None = None
+
+
+_keeping = _Keeping()
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -61,9 +84,17 @@ def configure(stream: TextIO, *, json: bool | None = None, level: str = "info", 
     terminal = _is_terminal(stream)
     as_json = not terminal if json is None else json
     debug = level == "debug"
+    least = LEVELS[level]
     structlog.configure(
-        processors=[_exception_to_text(debug=debug), _redact(redactor), *_render(as_json=as_json, terminal=terminal)],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        processors=[
+            _wanted(least),
+            _exception_to_text(debug=debug),
+            _redact(redactor),
+            _keep(least),
+            *_render(as_json=as_json, terminal=terminal),
+        ],
+        # Events from info on may be kept, even if they are not written.
+        wrapper_class=structlog.make_filtering_bound_logger(min(least, logging.INFO)),
         logger_factory=_Writers(stream, as_json=as_json),
         cache_logger_on_first_use=True,
     )
@@ -72,6 +103,15 @@ def configure(stream: TextIO, *, json: bool | None = None, level: str = "info", 
         logger.__dict__.pop("bind", None)
     _state["debug"] = debug
     _route_library_logs()
+
+
+def keep(keeper: Keeper | None) -> None:
+    """Have each event of the table handed to this from now on, without a secret; None: to nobody.
+
+    From level info on, whatever the level of the log, but for lines per uplink (events that the table has at debug).
+    It is called in the thread that logs. What it raises is nobody's business, and what it logs is not handed to it.
+    """
+    _Kept.keeper = keeper
 
 
 def install_excepthook(redactor: Redactor) -> None:
@@ -144,6 +184,56 @@ def _is_utf8(stream: TextIO) -> bool:
         return False
 
 
+def _is_kept(method: str, name: object) -> bool:
+    """Tell whether a line is an event that is kept, and somebody keeps it."""
+    from mqttbridge.observe.events import EVENTS
+
+    if _Kept.keeper is None or _keeping.busy or method == "debug" or type(name) is not str:
+        return False
+    event = EVENTS.get(name)
+    return event is not None and event.level != "debug"
+
+
+def _wanted(least: int) -> Processor:
+    """End here what is neither written nor kept, before anything is spent on it."""
+
+    def process(_logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if LEVELS.get(method, logging.CRITICAL) < least and not _is_kept(method, event.get("event")):
+            raise structlog.DropEvent
+        return event
+
+    return process
+
+
+def _keep(least: int) -> Processor:
+    """Hand over what is kept, and end here what is not written besides."""
+
+    def process(_logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        at = event.pop("at_ms")
+        name = event["event"]
+        if _is_kept(method, name):
+            level = method if method in LEVELS else "error"
+            _hand_over(at, level, name, {key: value for key, value in event.items() if key not in NOT_KEPT})
+        if LEVELS.get(method, logging.CRITICAL) < least:
+            raise structlog.DropEvent
+        return event
+
+    return process
+
+
+def _hand_over(at: int, level: str, name: str, fields: dict[str, object]) -> None:
+    keeper = _Kept.keeper
+    if keeper is None:
+        return
+    _keeping.busy = True
+    try:
+        keeper(at, level, name, fields)
+    except Exception:  # noqa: BLE001 (keeping must never hurt who logs, and there is nowhere to say so)
+        return
+    finally:
+        _keeping.busy = False
+
+
 def _exception_to_text(*, debug: bool) -> Processor:
     """Turn `exc_info` into `error` (type and message) and, at debug alone, `exception` (the traceback)."""
 
@@ -179,8 +269,10 @@ def _redact(redactor: Redactor) -> Processor:
             plain = {"error": plain}
         if type(name) is str and name in EVENTS:
             plain["event"] = name
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {**dict.fromkeys(("timestamp", "level", "event")), **plain, "timestamp": now, "level": method}
+        at = time.time_ns() // 1_000_000
+        now = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        first = dict.fromkeys(("timestamp", "level", "event"))
+        return {**first, **plain, "timestamp": now, "level": method, "at_ms": at}
 
     return process
 

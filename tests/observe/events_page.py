@@ -23,6 +23,18 @@ them is in the metrics, and in the log at level `debug`, or in full for a connec
 cannot start says so twice: as an event, and as a plain sentence on stderr for whoever started it. `error` is the type
 and message of an exception; its traceback is the field `exception`, at level `debug` alone.
 
+The running daemon keeps events beside its journal, over restarts: all that have level `info`, `warning` or `error`
+here, whatever `--log-level` writes, for as long as there is room for them (`journal.retention` and a part of
+`journal.maxSize` bound the history). Lines per uplink are not kept, nor are tracebacks. `mqttbridge events` shows them,
+by connection, source, device, name, level and time, and goes on with `--follow`:
+
+    mqttbridge events --connection acme --since 12h
+    mqttbridge events --name 'downlink.*' --level warning
+    mqttbridge events --follow --json
+
+With `--json` an event has its `id` (rising), `at` (ISO 8601, UTC), `level`, `event` and the fields of the table; what
+was kept of a throttled kind of news is what was written: 20 lines a minute, then one with `left_out`.
+
 This page is written by `python -m tests.observe.events_page`; the table stands in `mqttbridge/observe/events.py`.
 
 | event | level | fields | meaning | what happens next, what to do |

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from mqttbridge.observe.log import Redactor, configure, get_logger, install_excepthook
+from mqttbridge.observe.log import Redactor, configure, get_logger, install_excepthook, keep
 from mqttbridge.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -486,3 +486,120 @@ async def test_logging_in_the_event_loop_is_not_taken_for_a_blocking_call(log_fi
             log.exception("connection.failed")
         log.info("connection.opened")
     assert log_file.tell() > 500
+
+
+class Keeper:
+    """Keeps events."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, str, str, dict[str, object]]] = []
+
+    def __call__(self, at: int, level: str, name: str, fields: dict[str, object]) -> None:
+        """Keep one."""
+        self.kept.append((at, level, name, fields))
+
+    def names(self) -> list[str]:
+        """Give what was kept."""
+        return [name for _, _, name, _ in self.kept]
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    """Have events kept."""
+    one = Keeper()
+    keep(one)
+    yield one
+    keep(None)
+
+
+def test_an_event_is_kept_as_it_is_written(keeper: Keeper) -> None:
+    stream = logged("info", "swordfish")
+    log.warning("connection.lost", connection="acme", reason="swordfish is wrong", retry_in=5)
+    (line,) = lines(stream)
+    ((at, level, name, fields),) = keeper.kept
+    assert (level, name) == ("warning", "connection.lost")
+    assert fields == {"connection": "acme", "reason": "***** is wrong", "retry_in": 5}
+    assert datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z" == line["timestamp"]
+    assert "at_ms" not in line
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_the_level_of_the_log_decides_on_what_is_written_alone(level: str, keeper: Keeper) -> None:
+    stream = logged(level)
+    fresh = get_logger()
+    fresh.debug("uplink.accepted")
+    fresh.info("connection.opened")
+    fresh.warning("connection.lost")
+    fresh.error("journal.failed")
+    assert keeper.names() == ["connection.opened", "connection.lost", "journal.failed"]
+    written = ["uplink.accepted", "connection.opened", "connection.lost", "journal.failed"]
+    assert [line["event"] for line in lines(stream)] == written[("debug", "info", "warning", "error").index(level) :]
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning"])
+def test_a_line_per_uplink_and_what_is_no_event_is_not_kept(level: str, keeper: Keeper) -> None:
+    stream = logged(level)
+    log.info("uplink.delivered", connection="acme")
+    log.info("uplink.published", connection="acme")
+    log.info("some.event")
+    log.error(["connection.lost"])  # type: ignore[arg-type]
+    assert keeper.kept == []
+    assert len(lines(stream)) == (1 if level == "warning" else 4)
+
+
+def test_a_library_and_an_exception_are_kept_without_a_traceback(keeper: Keeper) -> None:
+    logged("debug")
+    logging.getLogger("mqtt").critical("boom")
+    try:
+        raise ConnectionError("gone")  # noqa: TRY301 (a traceback is wanted)
+    except ConnectionError:
+        log.exception("session.crashed", connection="acme")
+    (_, first, _, _), (_, second, _, fields) = keeper.kept
+    assert (first, second) == ("error", "error")
+    assert fields == {"connection": "acme", "error": "ConnectionError: gone"}
+
+
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_a_keeper_that_fails_or_logs_hurts_nobody(level: str) -> None:
+    stream = logged(level)
+    calls = 0
+
+    def bad(_at: int, _level: str, _name: str, _fields: dict[str, object]) -> None:
+        nonlocal calls
+        calls += 1
+        log.error("journal.failed", reason="within")
+        raise RuntimeError("the keeper is broken")
+
+    keep(bad)
+    try:
+        log.error("connection.closed")
+        log.error("connection.closed")
+    finally:
+        keep(None)
+    log.error("connection.closed")
+    assert calls == 2
+    assert [line["event"] for line in lines(stream)] == [
+        *("journal.failed", "connection.closed") * 2,
+        "connection.closed",
+    ]
+
+
+def test_events_of_threads_are_kept_each_by_itself(keeper: Keeper) -> None:
+    logged("error")
+    threads = [threading.Thread(target=lambda: [log.info("config.unchanged") for _ in range(100)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert keeper.names() == ["config.unchanged"] * 400
+
+
+def test_what_is_neither_written_nor_kept_costs_little() -> None:
+    logged("warning")
+    own = get_logger()
+    keep(Keeper())
+    try:
+        best = min(timeit.repeat(lambda: own.info("uplink.delivered", connection="acme"), number=200, repeat=100))
+    finally:
+        keep(None)
+    assert best / 200 < 10e-6

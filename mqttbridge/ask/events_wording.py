@@ -1,0 +1,55 @@
+"""What `mqttbridge events` prints, line by line. Pure. No line is longer than 80 columns, unless a word is."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from mqttbridge.ask.tap_wording import clean
+from mqttbridge.ask.wording import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import tzinfo
+
+__all__ = ["lines_of"]
+
+WIDTH = 80
+INDENT = "    "
+SUBJECTS = ("flow", "connection", "source", "dev_eui")
+"""Fields that say to what it happened."""
+HEAD = frozenset({"id", "at", "level", "event", "reason", *SUBJECTS})
+STYLES: Mapping[str, Literal["bad", "head", "plain"]] = {"error": "bad", "warning": "head"}
+
+
+def lines_of(event: Mapping[str, Any], zone: tzinfo | None = None) -> Iterator[Line]:
+    """Give the lines of one event, with its time local, or of this zone."""
+    at = datetime.fromisoformat(event["at"]).astimezone(zone)
+    level = event["level"]
+    words = [f"{at:%Y-%m-%d %H:%M:%S}", level.upper() if level in STYLES else "", event["event"]]
+    words += [_value(event[name]) for name in SUBJECTS if name in event]
+    reason, *more = str(event.get("reason", "")).split("\n")
+    others = [f"{name}={_value(value)}" for name, value in event.items() if name not in HEAD]
+    head = " ".join(word for word in words if word)
+    texts = [head + (f": {reason}" if reason else ""), *more]
+    if others:
+        texts[-1] += ("; " if reason else " ") + " ".join(others)
+    style = STYLES.get(level, "plain")
+    for number, text in enumerate(texts):
+        for line in textwrap.wrap(
+            clean(text.strip()),
+            WIDTH,
+            initial_indent=INDENT if number else "",
+            subsequent_indent=INDENT,
+            break_on_hyphens=False,
+            break_long_words=False,
+        ):
+            yield Line(line, style)
+
+
+def _value(value: object) -> str:
+    """Write a value of JSON."""
+    if isinstance(value, list):
+        return ",".join(_value(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else "-" if value is None else str(value)
