@@ -18,6 +18,7 @@ and never travel further. No message holds a secret.
     │   ├── JournalFull
     │   │   └── JournalTooLarge    it never fits, however empty the journal
     │   └── JournalFailed      the disk: full, I/O error, failed fsync, corruption
+    ├── HistoryFailed          what passed cannot be looked up: the disk, or a damaged file
     └── LinkError              a broker connection
         ├── ResolveFailed      DNS
         ├── ConnectFailed      TCP, TLS, WebSocket
@@ -43,6 +44,7 @@ __all__ = [
     "ConnectFailed",
     "DocumentError",
     "DownlinkExpired",
+    "HistoryFailed",
     "JournalError",
     "JournalFailed",
     "JournalFull",
@@ -136,6 +138,10 @@ class JournalTooLarge(JournalFull):
 
 class JournalFailed(JournalError):
     """The disk under the journal fails."""
+
+
+class HistoryFailed(MqttBridgeError):
+    """What passed cannot be looked up now: the disk fails, or the file is damaged. No uplink is lost by that."""
 
 
 class LinkError(MqttBridgeError):
