@@ -81,15 +81,15 @@ class Alarms:
         counts = self._counts()
         watched = {name: each.alarms for name, each in self._connections.items() if each.active and each.alarms}
         self._forget(watched)
-        self._low = {}
+        low: dict[str, str] = {}
         for name, alarms in watched.items():
             rate = self._rate(name, counts.get(name, Counts()).routed, now)
             if rate is None:
                 continue
-            for alarm in alarms:
-                if self._judge(name, alarm, rate, now, wall):
-                    before = f"{self._low[name]}; " if name in self._low else ""
-                    self._low[name] = before + _sentence(alarm, rate)
+            too_low = [alarm for alarm in alarms if self._judge(name, alarm, rate, now, wall)]
+            if too_low:
+                low[name] = "; ".join(_sentence(alarm, rate) for alarm in too_low)
+        self._low = low
 
     def _forget(self, watched: Mapping[str, tuple[Alarm, ...]]) -> None:
         """Forget what a reload took away."""

@@ -64,34 +64,40 @@ class CertificateWatch:
         self._told: dict[tuple[_Place, datetime], int] = {}
         """The threshold that was told last, of each certificate: a renewed one is another."""
         self._expiries: dict[str, float] = {}
+        self._asked = anyio.Event()
 
     async def run(self) -> None:
-        """Look at once and then twice a day, until cancelled."""
+        """Look at once, and then twice a day and whenever asked to, until cancelled."""
         while True:
-            await self.look()
-            await anyio.sleep(EVERY)
+            self._asked = anyio.Event()
+            await self.examine()
+            with anyio.move_on_after(EVERY):
+                await self._asked.wait()
+
+    def look(self) -> None:
+        """Have `run` look at once: for a reload, in the loop."""
+        self._asked.set()
 
     def expiries(self) -> Mapping[str, float]:
         """Give when the first certificate of each owner (`connection acme`, `source ns`) expires: Unix seconds."""
         return self._expiries
 
-    async def look(self) -> None:
-        """Read what is new, and tell what expires soon. For a reload too."""
+    async def examine(self) -> None:
+        """Read what is new, and tell what expires soon. One at a time."""
         unread = {text for _, text in _certificates(self._settings())} - self._lives.keys()
         if unread:
             read = await to_thread.run_sync(_read, unread)
             self._lives |= read
-        # The settings may have changed meanwhile: what was not read yet is left to the look that the reload takes.
+        # The settings may have changed meanwhile: whoever changed them asks for another look.
         current = list(_certificates(self._settings()))
         self._lives = {text: self._lives[text] for _, text in current if text in self._lives}
-        ends: list[tuple[_Place, _Life, datetime]] = []
-        for place, text in current:
-            life = self._lives.get(text)
-            if life is not None:
-                ends.append((place, life, life.first if place.property == "certificate" else life.latest))
-        self._expiries = {}
+        found = [(place, self._lives.get(text)) for place, text in current]
+        ends = [(place, life, _end(place, life)) for place, life in found if life is not None]
+        by_owner: dict[str, float] = {}
         for place, _, end in sorted(ends, key=lambda each: each[2], reverse=True):
-            self._expiries[f"{place.kind} {place.name}"] = end.timestamp()
+            by_owner[f"{place.kind} {place.name}"] = end.timestamp()
+        # In one step: a scrape of the metrics reads it in a thread.
+        self._expiries = by_owner
         known = {(place, end) for place, _, end in ends}
         self._told = {key: told for key, told in self._told.items() if key in known}
         now = datetime.fromtimestamp(self._clock.now() / 1000, UTC)
@@ -139,6 +145,10 @@ def _read(texts: Iterable[str]) -> dict[str, _Life | None]:
         except ValueError:
             lives[text] = None
     return lives
+
+
+def _end(place: _Place, life: _Life) -> datetime:
+    return life.first if place.property == "certificate" else life.latest
 
 
 def _threshold(start: datetime, end: datetime, now: datetime) -> int | None:

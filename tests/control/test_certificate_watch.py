@@ -15,6 +15,7 @@ from mqttbridge.control import certificate_watch
 from mqttbridge.control.certificate_watch import CertificateWatch
 from mqttbridge.settings.schema import Configuration, Connection, HttpSource, MqttSource, Settings
 from mqttbridge.settings.secret import Secret
+from tests.journal.samples import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ class Watch:
         """Look when so many days are left; gives the log's lines."""
         self.at = end - timedelta(days=days)
         with structlog.testing.capture_logs() as lines:
-            await self.watch.look()
+            await self.watch.examine()
         return [dict(line) for line in lines]
 
 
@@ -201,27 +202,31 @@ async def test_a_reload_in_the_middle_of_a_look_is_seen(monkeypatch: pytest.Monk
     assert watch.watch.expiries() == {"connection acme": renewed.timestamp()}
 
 
-async def test_it_looks_at_the_start_and_ends_when_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    turned = anyio.Event()
-    sleep = anyio.sleep
-
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        watch.at += timedelta(seconds=seconds)
-        if len(pauses) == 4:
-            turned.set()
-            await sleep(3600)
-
+async def test_it_looks_at_the_start_and_whenever_asked_to() -> None:
     watch = Watch(settings(certificate=pem()))
-    watch.at = END - timedelta(days=31)
-    pem()
-    monkeypatch.setattr(certificate_watch.anyio, "sleep", pause)
+    watch.at = END - timedelta(days=40)
     with structlog.testing.capture_logs() as lines:
         async with anyio.create_task_group() as group:
             group.start_soon(watch.watch.run)
             with anyio.fail_after(20):
-                await turned.wait()
+                await until(lambda: bool(watch.watch.expiries()))
+                watch.at = END - timedelta(days=2)
+                watch.watch.look()
+                await until(lambda: bool(lines))
             group.cancel_scope.cancel()
-    assert pauses == [12 * 3600.0] * 4
-    assert [line["days"] for line in lines] == [30]
+    assert [line["days"] for line in lines] == [2]
+
+
+async def test_it_looks_twice_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificate_watch, "EVERY", 0.001)
+    watch = Watch(settings(certificate=pem()))
+    watch.at = END - timedelta(days=31)
+    with structlog.testing.capture_logs() as lines:
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch.watch.run)
+            with anyio.fail_after(20):
+                await until(lambda: bool(watch.watch.expiries()))
+                watch.at = END - timedelta(days=29)
+                await until(lambda: bool(lines))
+            group.cancel_scope.cancel()
+    assert [line["days"] for line in lines] == [29]
