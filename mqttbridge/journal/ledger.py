@@ -31,7 +31,10 @@ class Settlement(msgspec.Struct, gc=False):
 
 
 class Change(msgspec.Struct):
-    """What one transaction did to the accounts. `appended` has (route, how many, last seq)."""
+    """What one transaction did to the accounts. `appended` has (route, how many, last seq).
+
+    `unparked`: by connection, how many of its parked uplinks are not kept any more.
+    """
 
     connections: dict[str, int] = {}
     """Name and id of each new one."""
@@ -39,15 +42,16 @@ class Change(msgspec.Struct):
     """Members and id of each new one."""
     appended: list[tuple[Connections, int, int]] = []
     settled: list[Settlement] = []
+    unparked: dict[str, int] = {}
 
 
 class Account:
     """One connection. Everything of it with `seq <= cursor` is settled."""
 
-    __slots__ = ("cursor", "delivered", "dropped", "expired", "id", "parked", "routed", "routes")
+    __slots__ = ("cursor", "delivered", "dropped", "expired", "id", "kept", "parked", "routed", "routes")
 
-    def __init__(self, ident: int, counts: Counts | None = None, cursor: int = 0) -> None:
-        """Start with what was counted so far; `routed` comes from the routes."""
+    def __init__(self, ident: int, counts: Counts | None = None, cursor: int = 0, kept: int = 0) -> None:
+        """Start with what was counted so far; `routed` comes from the routes. `kept`: parked uplinks still there."""
         counts = counts or Counts()
         self.id = ident
         self.cursor = cursor
@@ -56,6 +60,7 @@ class Account:
         self.expired = counts.expired
         self.parked = counts.parked
         self.dropped = counts.dropped
+        self.kept = kept
         self.routes: list[Route] = []
 
     @property
@@ -83,6 +88,7 @@ class Account:
         self.delivered += settlement.delivered
         self.expired += settlement.expired
         self.parked += settlement.parked
+        self.kept += settlement.parked
         self.dropped += settlement.dropped
 
 
@@ -107,13 +113,22 @@ class Route:
 
 
 class Ledger:
-    """All accounts and routes. `last_seq` is the highest seq ever given: no seq comes twice."""
+    """All accounts and routes. `last_seq` is the highest seq ever given: no seq comes twice.
+
+    `numbered`: how many uplinks ever were parked, and the highest number that was given to one.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
         self.accounts: dict[str, Account] = {}
         self.routes: dict[Connections, Route] = {}
         self.last_seq = 0
+        self.numbered = 0
+
+    def add_account(self, name: str, account: Account) -> None:
+        """Take over an account as it is on disk."""
+        self.accounts[name] = account
+        self.numbered += account.parked
 
     def apply(self, change: Change) -> None:
         """Take over what a committed transaction did."""
@@ -130,6 +145,9 @@ class Ledger:
                 member.appended(number)
         for settlement in change.settled:
             self.accounts[settlement.connection].settled(settlement)
+            self.numbered += settlement.parked
+        for name, number in change.unparked.items():
+            self.accounts[name].kept -= number
 
     def add_route(self, names: Connections, ident: int) -> Route:
         """Intern a set of connections whose accounts exist."""
@@ -138,6 +156,11 @@ class Ledger:
         for member in route.members:
             member.routes.append(route)
         return route
+
+    def settled_upto(self, idents: Iterable[int]) -> dict[int, int]:
+        """Give for each of these routes, by id, up to which seq everybody settled everything."""
+        wanted = set(idents)
+        return {route.id: route.settled for route in self.routes.values() if route.id in wanted}
 
     def collectable(self) -> list[tuple[int, int, int]]:
         """Give (route id, after, up to) where settled uplinks may still lie on disk."""

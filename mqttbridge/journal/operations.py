@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mqttbridge.journal.parked import Unparked
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from mqttbridge.journal.schema import Connect
     from mqttbridge.model import Entry, Queued, Settled
 
-__all__ = ["Answer", "Append", "Close", "Declare", "Operation", "Options", "Report", "Settle"]
+__all__ = ["Answer", "Append", "Close", "Configure", "Declare", "Operation", "Options", "Report", "Settle", "Unpark"]
 
 
 class Append(msgspec.Struct, frozen=True, eq=False):
@@ -47,15 +49,35 @@ class Declare(msgspec.Struct, frozen=True, eq=False):
     future: asyncio.Future[None]
 
 
+class Unpark(msgspec.Struct, frozen=True, eq=False):
+    """Take up parked uplinks, some of them at least: of a connection, or with these numbers, up to `upto`.
+
+    `retry`: they are queued again; else they are gone. Has a transaction of its own.
+    """
+
+    which: str | Sequence[int]
+    upto: int
+    retry: bool
+    future: asyncio.Future[Unparked]
+
+
+class Configure(msgspec.Struct, frozen=True, eq=False):
+    """Go on with this size, and this way of being full."""
+
+    max_size: int
+    drop_oldest: bool
+    future: asyncio.Future[None]
+
+
 class Close(msgspec.Struct, frozen=True, eq=False):
     """Do nothing more after this."""
 
     future: asyncio.Future[None]
 
 
-Operation = Append | Settle | Declare | Close
+Operation = Append | Settle | Declare | Unpark | Configure | Close
 
-Answer = list[int] | Exception | None
+Answer = list[int] | Unparked | Exception | None
 """How an operation ended: an append with the places of the copies, which were not stored."""
 
 
@@ -73,7 +95,7 @@ class Report(msgspec.Struct):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What does not change while the journal is open."""
+    """What the journal works with; `Configure` replaces it."""
 
     path: Path
     max_size: int

@@ -7,6 +7,7 @@ that happens when the plan is on disk.
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -14,13 +15,17 @@ from msgspec.structs import replace
 from mqttbridge.journal.ledger import Change, Ledger, Settlement
 from mqttbridge.journal.schema import PAGE
 from mqttbridge.journal.seen import Row, Seen, Sieve
-from mqttbridge.model import Connections, Entry, Outcome, Queued, Settled
+from mqttbridge.model import Connections, Entry, Outcome, Queued, Settled, Uplink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Group", "Plan", "estimate", "without"]
+    from mqttbridge.journal.parked import Picked
 
+__all__ = ["RETRY", "Group", "Plan", "copied", "estimate", "without"]
+
+RETRY = "retry of the parked uplink"
+"""How the origin of an uplink begins that was parked and is queued again."""
 NO_TAGS: frozenset[str] = frozenset()
 ROW = 120
 """Bytes of a row and its index entry beside the body, about."""
@@ -53,6 +58,12 @@ def without(entries: Sequence[Entry], need: int, places: Sequence[int]) -> tuple
     return rest, estimate(len(entry.uplink.body) for entry in rest)
 
 
+def copied(ledger: Ledger, picked: Sequence[Picked]) -> int:
+    """Give the bytes that a retry of these adds: of those whose first row stays, since others wait for it."""
+    settled = ledger.settled_upto(one.route for one in picked)
+    return estimate(one.size for one in picked if one.seq > settled[one.route])
+
+
 class Group:
     """The new uplinks of one route."""
 
@@ -65,7 +76,10 @@ class Group:
 
 
 class Plan:
-    """One transaction to be. `rows` and `bodies` are for the uplink table, `parked` for its table."""
+    """One transaction to be. `rows` and `bodies` are for the uplink table, `parked` for its table.
+
+    `unparked`: numbers that are to be deleted there; `released`: uplinks that only a parked row may still need.
+    """
 
     def __init__(self, ledger: Ledger, seen: Seen, now: int) -> None:
         """Start with nothing to do, on top of what is committed."""
@@ -80,7 +94,10 @@ class Plan:
         self.groups: dict[Connections, Group] = {}
         self.rows: list[tuple[object, ...]] = []
         self.bodies: list[bytes] = []
-        self.parked: list[tuple[int, int, int, str]] = []
+        self.parked: list[tuple[int, int, int, int, str]] = []
+        self.unparked: list[int] = []
+        self.released: list[int] = []
+        self._moved: dict[str, int] = {}
 
     def duplicates(self, entries: Sequence[Entry]) -> list[int]:
         """Give the places of those that are stored already, or planned, and not to be appended."""
@@ -134,7 +151,8 @@ class Plan:
                 continue
             numbers[one.outcome] += 1
             if one.outcome is Outcome.PARKED:
-                self.parked.append((one.seq, account.id, self._now, one.reason))
+                number = self._ledger.numbered + len(self.parked) + 1
+                self.parked.append((number, one.seq, account.id, self._now, one.reason))
         if sum(numbers):
             move.cursor = settled[-1].seq
             move.delivered += numbers[Outcome.DELIVERED]
@@ -142,6 +160,27 @@ class Plan:
             move.parked += numbers[Outcome.PARKED]
             move.dropped += numbers[Outcome.DROPPED]
             self._settled[connection] = move
+
+    def unpark(self, picked: Sequence[Picked], *, retry: bool) -> dict[str, int]:
+        """Take up parked uplinks; `retry`: append each anew, for its connection alone. Gives how many by connection.
+
+        Its time is now: what an operator sends again does not expire by its age. For a plan that does nothing else.
+        """
+        names = {account.id: name for name, account in self._ledger.accounts.items()}
+        settled = self._ledger.settled_upto(one.route for one in picked)
+        for one in picked:
+            self.unparked.append(one.number)
+            if one.seq <= settled[one.route]:
+                self.released.append(one.seq)
+            name = names[one.connection]
+            self._moved[name] = self._moved.get(name, 0) + 1
+        if retry:
+            self.append([Entry(self._again(one.uplink), (names[one.connection],)) for one in picked])
+        return self._moved
+
+    def _again(self, uplink: Uplink) -> Uplink:
+        received = datetime.fromtimestamp(uplink.received / 1000, UTC).isoformat(timespec="milliseconds")
+        return replace(uplink, time=self._now, origin=f"{RETRY} received {received}")
 
     def declare(self, connections: Iterable[str]) -> None:
         """Give these connections an account, if they have none."""
@@ -152,7 +191,7 @@ class Plan:
     def change(self) -> Change:
         """Sum up what this does to the accounts."""
         appended = [(names, len(group.queued), group.queued[-1].seq) for names, group in self.groups.items()]
-        return Change(self.connections, self.routes, appended, list(self._settled.values()))
+        return Change(self.connections, self.routes, appended, list(self._settled.values()), self._moved)
 
     def row(self) -> Row | None:
         """Give what this does to the table of fingerprints, if anything."""

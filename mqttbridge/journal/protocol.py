@@ -7,13 +7,15 @@ moment and after every crash:
 1. `append` returns only after all its entries are on disk, or raises and stored none of them.
 2. For each connection, `read` gives its unsettled uplinks in the order in which they were accepted.
 3. For each connection, `routed == delivered + expired + parked + dropped + queued`, exactly, in `counts`.
-4. A body is stored once, however many connections get it, and is gone when the last of them settled it (a parked
-   uplink keeps its body).
+4. A body is stored once, however many connections get it, and is gone when the last of them settled it. A parked
+   uplink keeps its body until `unpark`: it is parked, or queued anew, or gone, and never two of these.
 5. Memory does not grow with what is queued.
 6. A duplicate is not stored: an entry whose uplink has the `fingerprint` of one that was stored no longer than
    `entry.window` ms before this one was received, by an earlier entry of the same append or of any other, even if that
    uplink is settled or dropped since. This holds for a bounded number of the newest fingerprints; beyond these, a
    duplicate is stored like any other uplink. Nothing else is ever taken for a duplicate.
+7. The accounts only grow: a retried uplink is routed anew, and stays counted as parked, as a dropped one does.
+8. Each parked uplink has a positive number for its connection, which rises and never comes twice.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mqttbridge.journal.parked import Parked, ParkedUplink, Unparked
     from mqttbridge.model import Connections, Counts, Entry, Queued, Settled
 
 __all__ = ["Journal", "JournalHealth", "Witness"]
@@ -95,6 +98,45 @@ class Journal(Protocol):
 
     def oldest(self, connection: str) -> int | None:
         """When the oldest queued uplink of a connection was received (ms), as far as known, else None. Cheap."""
+        ...
+
+    async def parked(self, connection: str | None, limit: int, before: int = 0) -> list[Parked]:
+        """Give at most `limit` parked uplinks, of one connection or (None) of all, newest first.
+
+        `before`: only those with a lower number; 0: any. Raises `JournalFailed`.
+        """
+        ...
+
+    async def parked_one(self, number: int) -> ParkedUplink | None:
+        """Give one parked uplink with its body, or None. Raises `JournalFailed`."""
+        ...
+
+    def parked_kept(self) -> Mapping[str, int]:
+        """Give how many parked uplinks each connection has that were neither retried nor dropped since. Cheap."""
+        ...
+
+    @property
+    def last_parked(self) -> int:
+        """The highest number that a parked uplink has ever got; 0: none was parked."""
+        ...
+
+    async def unpark(self, which: str | Sequence[int], *, retry: bool, upto: int = 0) -> Unparked:
+        """Take up the oldest parked uplinks of a connection, or those with these numbers: some hundreds a call.
+
+        `retry`: each is queued again for its connection alone, with a new seq, in the order of the numbers; else they
+        are gone. `upto`: only those up to this number; 0: any. Whoever asks for all of a connection gives the
+        `last_parked` of the beginning, and goes on while there is more: what was retried may be parked anew. Raises
+        `JournalFull` (a retry of uplinks that others wait for needs room; no other does) and `JournalFailed`: then
+        nothing happened, or (a failed disk) perhaps all of it.
+        """
+        ...
+
+    def is_queued(self, connection: str, seq: int) -> bool:
+        """Tell whether this uplink, which was routed to the connection, still waits there. Cheap."""
+        ...
+
+    async def configure(self, *, max_size: int, when_full: str) -> None:
+        """Go on with this size (bytes) and `block` or `drop-oldest`. A journal that is larger then is simply full."""
         ...
 
     def health(self) -> JournalHealth:

@@ -11,7 +11,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from mqttbridge.journal.schema import Connect
 
-    Future = asyncio.Future[list[Queued]]
-    Answer = Callable[[Future, list[Queued] | JournalFailed], None]
-    Request = tuple[list[int], int, int, Future]
+    Future = asyncio.Future[Any]
+    Query = Callable[[sqlite3.Connection], Any]
+    Answer = Callable[[Future, Any], None]
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "backlog"]
 
 NEVER = 2**63 - 1
 """Stands for "no further uplink" while merging, because NULL would sort first."""
@@ -67,20 +67,21 @@ class Reader:
         """Take where to read and whom to tell; `answer` is called in the reader's thread."""
         self.lock = threading.Lock()
         self._path = path
-        self._max_size = max_size
+        self.max_size = max_size
+        """Of the journal, for the next connection."""
         self._connect = connect
         self._answer = answer
         self._db: sqlite3.Connection | None = None
-        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[Query, Future] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="journal-reader", daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
 
-    def submit(self, routes: list[int], after: int, limit: int, future: Future) -> None:
-        """Ask for the uplinks of these routes with `seq > after`. Does not block."""
-        self._requests.put((routes, after, limit, future))
+    def submit(self, query: Query, future: Future) -> None:
+        """Ask for what this query finds, which changes nothing. Does not block."""
+        self._requests.put((query, future))
 
     def stop(self) -> None:
         """Answer what was asked and end. Blocks."""
@@ -98,26 +99,30 @@ class Reader:
 
     def _run(self) -> None:
         while (request := self._requests.get()) is not None:
-            routes, after, limit, future = request
-            found: list[Queued] | JournalFailed
+            query, future = request
             try:
                 with self.lock:
-                    found = self._read(routes, after, limit)
+                    found = query(self._opened())
             except Exception as error:  # noqa: BLE001 - whatever it is, the reader must go on and say so
                 with self.lock:
                     self.reset()
                 found = JournalFailed(f"The journal {self._path} cannot be read: {error}. Check the disk.")
             self._answer(future, found)
 
-    def _read(self, routes: list[int], after: int, limit: int) -> list[Queued]:
+    def _opened(self) -> sqlite3.Connection:
         if self._db is None:
             self._db = self._connect(self._path)
-            prepare(self._db, self._max_size)
-        text, bodies = self._db.execute(READ, (msgspec.json.encode(routes).decode(), after, limit)).fetchone()
-        found = []
-        start = 0
-        for seq, source, kind, dev_eui, time, received, fcnt, length in decoder.decode(text):
-            end = start + length
-            found.append(Queued(seq, Uplink(source, kind, dev_eui, time, received, fcnt, bodies[start:end])))
-            start = end
-        return found
+            prepare(self._db, self.max_size)
+        return self._db
+
+
+def backlog(db: sqlite3.Connection, routes: list[int], after: int, limit: int) -> list[Queued]:
+    """Give the uplinks of these routes with `seq > after`."""
+    text, bodies = db.execute(READ, (msgspec.json.encode(routes).decode(), after, limit)).fetchone()
+    found = []
+    start = 0
+    for seq, source, kind, dev_eui, time, received, fcnt, length in decoder.decode(text):
+        end = start + length
+        found.append(Queued(seq, Uplink(source, kind, dev_eui, time, received, fcnt, bodies[start:end])))
+        start = end
+    return found

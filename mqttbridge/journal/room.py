@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["capacity", "full", "missing", "needed", "needed_by_new", "portions", "to_drop", "too_large"]
 
 DROP_BYTES = 1024 * 1024
+MOST_AT_ONCE = 16 * 1024 * 1024
+"""What one transaction drops: far more may be too much once `journal.maxSize` was lowered."""
 SLACK = PAGE
 """An append may split a page of the index besides."""
 
@@ -72,7 +74,7 @@ def portions(operations: Iterable[Operation], max_size: int) -> Iterator[list[Op
 
 def to_drop(short: int, max_size: int) -> int:
     """Give how much to drop if `short` bytes are missing: each time costs a transaction, so a little ahead."""
-    return max(short, PAGE, min(max_size // 64, DROP_BYTES))
+    return min(max(short, PAGE, min(max_size // 64, DROP_BYTES)), MOST_AT_ONCE)
 
 
 def too_large(append: Append, options: Options) -> JournalTooLarge:
@@ -85,12 +87,16 @@ def too_large(append: Append, options: Options) -> JournalTooLarge:
     )
 
 
-def full(size: int, used: int, kept: int, ledger: Ledger, options: Options) -> JournalFull:
-    """Say that there is no room for `size` bytes now. `kept`: how often an uplink was parked and stays."""
+def full(size: int, used: int, ledger: Ledger, options: Options) -> JournalFull:
+    """Say that there is no room for `size` bytes now."""
+    kept = sum(account.kept for account in ledger.accounts.values())
     waiting = sum(account.queued for account in ledger.accounts.values())
     why = "uplinks wait for brokers that do not take them. Repair these connections,"
     if kept > waiting:
-        why = f"{kept} parked uplinks stay in it, and {waiting} wait for their brokers. Correct what parks them, and"
+        why = (
+            f"{kept} parked uplinks stay in it, and {waiting} wait for their brokers. Correct what parks them and "
+            "retry them, or drop them (mqttbridge parked),"
+        )
     elif kept:
         why = "uplinks wait for brokers that do not take them, or are parked. Repair these connections,"
     return JournalFull(

@@ -3,12 +3,13 @@
     uplink      one row per uplink, body once; `seq` is the order of acceptance
     route       a set of connections (their ids, as a JSON array), how many uplinks it got, its last seq
     connection  its cursor (everything up to it is settled) and how those ended
-    parked      what no broker will take as it is; its uplink is kept
+    parked      what no broker will take as it is; its uplink is kept. `number`: the n-th that ever was parked
     seen        the fingerprints of what was stored lately: one row a transaction, with its last seq and its moment
 
 Queued for a connection: the rows of its routes with `seq > cursor`. Routed to it: the sum of `appended` over its
 routes. So an append writes one row, whatever the number of connections. Routes and connections are never deleted:
-the highest `last` is the highest seq ever given.
+the highest `last` is the highest seq ever given, and the sum of `connection.parked` the highest number of a parked one.
+Their names are told apart in memory: an index for each would take the pages that the smallest journal does not have.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ __all__ = [
 
 APPLICATION = 0x6D716272
 """`application_id` of the file: "mqbr"."""
-VERSION = 2
-"""`user_version` of the file. 1 had no table `seen`."""
+VERSION = 3
+"""`user_version` of the file. 1 had no table `seen`, 1 and 2 had no numbers of parked uplinks."""
 OLDEST_SQLITE = (3, 38, 0)
 PAGE = 4096
 EMPTY_PAGES = 10
@@ -52,25 +53,44 @@ WAL_PAGES = 4096
 """The WAL is written back once it has this many pages (16 MiB), or an eighth of the journal's size if that is less."""
 FEWEST_WAL_PAGES = 16
 
-TABLES = """
+TABLE_UPLINK = """
 CREATE TABLE uplink(
     seq INTEGER PRIMARY KEY, route INTEGER NOT NULL, received INTEGER NOT NULL, time INTEGER NOT NULL,
     source TEXT NOT NULL, kind TEXT NOT NULL, dev_eui TEXT NOT NULL, fcnt INTEGER, body BLOB NOT NULL) STRICT;
 CREATE INDEX uplink_route ON uplink(route, seq);
+"""
+TABLES = """
 CREATE TABLE route(
-    id INTEGER PRIMARY KEY, members TEXT NOT NULL UNIQUE, appended INTEGER NOT NULL DEFAULT 0,
+    id INTEGER PRIMARY KEY, members TEXT NOT NULL, appended INTEGER NOT NULL DEFAULT 0,
     last INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE connection(
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, cursor INTEGER NOT NULL DEFAULT 0,
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, cursor INTEGER NOT NULL DEFAULT 0,
     delivered INTEGER NOT NULL DEFAULT 0, expired INTEGER NOT NULL DEFAULT 0, parked INTEGER NOT NULL DEFAULT 0,
     dropped INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE parked(
-    seq INTEGER NOT NULL, connection INTEGER NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL,
-    PRIMARY KEY (seq, connection)) STRICT, WITHOUT ROWID;
+    number INTEGER PRIMARY KEY, seq INTEGER NOT NULL, connection INTEGER NOT NULL, at INTEGER NOT NULL,
+    reason TEXT NOT NULL) STRICT;
+CREATE UNIQUE INDEX parked_seq ON parked(seq, connection);
+CREATE INDEX parked_connection ON parked(connection);
 """
 TABLE_SEEN = """
 CREATE TABLE seen(seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, fingerprints BLOB NOT NULL) STRICT;
 """
+FROM_2 = f"""
+ALTER TABLE parked RENAME TO old_parked;
+ALTER TABLE route RENAME TO old_route;
+ALTER TABLE connection RENAME TO old_connection;
+{TABLES}
+INSERT INTO route(id, members, appended, last) SELECT id, members, appended, last FROM old_route;
+INSERT INTO connection(id, name, cursor, delivered, expired, parked, dropped)
+    SELECT id, name, cursor, delivered, expired, parked, dropped FROM old_connection;
+INSERT INTO parked(seq, connection, at, reason)
+    SELECT seq, connection, at, reason FROM old_parked ORDER BY seq, connection;
+DROP TABLE old_parked;
+DROP TABLE old_route;
+DROP TABLE old_connection;
+"""  # noqa: S608 - statements of ours
+"""Makes the tables of version 2 those of version 3."""
 
 
 def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
@@ -112,9 +132,10 @@ def create(db: sqlite3.Connection, path: Path) -> None:
     if application == APPLICATION and version == VERSION:
         db.execute("PRAGMA journal_mode = WAL")
         return
-    if application == APPLICATION and version == 1:
+    if application == APPLICATION and version in {1, 2}:
         db.execute("PRAGMA journal_mode = WAL")
-        db.executescript(f"BEGIN IMMEDIATE; {TABLE_SEEN} PRAGMA user_version = {VERSION}; COMMIT;")
+        seen = TABLE_SEEN if version == 1 else ""
+        db.executescript(f"BEGIN IMMEDIATE; {seen} {FROM_2} PRAGMA user_version = {VERSION}; COMMIT;")
         return
     if application == APPLICATION and version != 0:
         raise StartError(
@@ -127,5 +148,6 @@ def create(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
     db.executescript(
-        f"BEGIN; {TABLES} {TABLE_SEEN}PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+        f"BEGIN; {TABLE_UPLINK} {TABLES} {TABLE_SEEN} "
+        f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
     )

@@ -85,14 +85,18 @@ class Seen:
 
     def __init__(self, max_size: int) -> None:
         """Start empty, for a journal of this size."""
-        # In the smallest journal, all of it stays in the page that the table has anyway.
-        self._budget = max_size // SHARE - PAGE // 16
-        self.most = min(LIMIT, (self._budget - ROW) // 8)
-        """Fingerprints that one transaction leaves behind at most."""
+        self.resize(max_size)
         self.number = 0
         self.size = 0
         """Bytes on disk, about."""
         self._parts: deque[_Part] = deque()
+
+    def resize(self, max_size: int) -> None:
+        """Take this as the size of the journal; what is too much then goes with the next transaction."""
+        # In the smallest journal, all of it stays in the page that the table has anyway.
+        self._budget = max_size // SHARE - PAGE // 16
+        self.most = min(LIMIT, (self._budget - ROW) // 8)
+        """Fingerprints that one transaction leaves behind at most."""
 
     @property
     def last(self) -> int:

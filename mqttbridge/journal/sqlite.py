@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from msgspec.structs import replace
 
 from mqttbridge.errors import JournalFailed, StartError
-from mqttbridge.journal import lock, schema
+from mqttbridge.journal import lock, parked, schema
 from mqttbridge.journal.futures import resolve
 from mqttbridge.journal.head import Head
-from mqttbridge.journal.operations import Answer, Append, Close, Declare, Operation, Options, Report, Settle
+from mqttbridge.journal.operations import Append, Close, Configure, Declare, Operation, Options, Report, Settle, Unpark
 from mqttbridge.journal.plan import estimate
 from mqttbridge.journal.protocol import Journal, JournalHealth, Witness
-from mqttbridge.journal.reader import Reader
+from mqttbridge.journal.reader import Reader, backlog
 from mqttbridge.journal.tail import Tail
 from mqttbridge.journal.writer import Writer
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
     from mqttbridge.clock import Clock
     from mqttbridge.journal.ledger import Ledger
+    from mqttbridge.journal.operations import Answer
+    from mqttbridge.journal.parked import Parked, ParkedUplink, Unparked
     from mqttbridge.journal.schema import Connect
     from mqttbridge.model import Connections, Counts, Entry, Queued, Settled
 
@@ -46,7 +51,7 @@ class SqliteJournal:
         self, directory: Path, options: Options, loop: asyncio.AbstractEventLoop, witness: Witness | None = None
     ) -> None:
         """Prepare; `open` does the rest."""
-        self._witness = witness
+        self.witness = witness
         self._directory = directory
         self._options = options
         self._loop = loop
@@ -144,7 +149,7 @@ class SqliteJournal:
                 routes = [route.id for route in account.routes if route.last > start]
                 future: asyncio.Future[list[Queued]] = self._loop.create_future()
                 self._check_open()
-                self._reader.submit(routes, start, limit, future)
+                self._reader.submit(partial(backlog, routes=routes, after=start, limit=limit), future)
                 found = await future
             # Meanwhile drop-oldest may have taken some. Others may have come, but perhaps not all of them are found: a
             # route that was asked for shows its newest, and one that got its first since then was not asked for.
@@ -178,6 +183,57 @@ class SqliteJournal:
         """Give the size, and what is wrong, if anything is."""
         problem = next(filter(None, (self._problem, *self._unreadable.values())), "")
         return JournalHealth(problem, self._used, self._options.max_size)
+
+    async def parked(self, connection: str | None, limit: int, before: int = 0) -> list[Parked]:
+        """Give parked uplinks, of one connection or (None) of all, newest first. Raises `JournalFailed`."""
+        account = self._ledger.accounts.get(connection) if connection is not None else None
+        if connection is not None and account is None:
+            return []
+        ident = account.id if account is not None else None
+        return await self._query(partial(parked.listed, connection=ident, limit=limit, before=before))
+
+    async def parked_named(self, numbers: Sequence[int]) -> list[Parked]:
+        """Give the parked uplinks with these numbers, as far as there are such. Raises `JournalFailed`."""
+        return await self._query(partial(parked.named, numbers=tuple(numbers)))
+
+    async def parked_one(self, number: int) -> ParkedUplink | None:
+        """Give one parked uplink with its body, or None. Raises `JournalFailed`."""
+        found: list[ParkedUplink] = await self._query(partial(parked.body_of, number=number))
+        return found[0] if found else None
+
+    def parked_kept(self) -> Mapping[str, int]:
+        """Give how many parked uplinks each connection has that were neither retried nor dropped since. Cheap."""
+        return {name: account.kept for name, account in list(self._ledger.accounts.items()) if account.kept}
+
+    @property
+    def last_parked(self) -> int:
+        """The highest number that a parked uplink has ever got; 0: none was parked."""
+        return self._ledger.numbered
+
+    async def unpark(self, which: str | Sequence[int], *, retry: bool, upto: int = 0) -> Unparked:
+        """Queue parked uplinks again, or let them go: a portion, see the protocol. Raises `JournalError`."""
+        self._check_open()
+        future: asyncio.Future[Unparked] = self._loop.create_future()
+        which = which if isinstance(which, str) else tuple(which)
+        self._writer.submit(Unpark(which, upto or parked.HIGHEST, retry, future))
+        return await future
+
+    def is_queued(self, connection: str, seq: int) -> bool:
+        """Tell whether this uplink, which was routed to the connection, still waits there. Cheap."""
+        account = self._ledger.accounts.get(connection)
+        return account is not None and seq > account.cursor
+
+    async def configure(self, *, max_size: int, when_full: str) -> None:
+        """Go on with these, from the next transaction on; see `open`. A journal that is larger then is simply full."""
+        future = self._future()
+        self._writer.submit(Configure(max_size, when_full == "drop-oldest", future))
+        await future
+
+    async def _query(self, query: Callable[[sqlite3.Connection], list[Any]]) -> list[Any]:
+        self._check_open()
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._reader.submit(query, future)
+        return await future
 
     async def close(self) -> None:
         """Finish what was asked for, write all back, and let go of the files. May be called twice."""
@@ -234,7 +290,7 @@ class SqliteJournal:
     def _post_report(self, report: Report) -> None:
         self._post(self._reported, report)
 
-    def _post_read(self, future: asyncio.Future[list[Queued]], found: list[Queued] | JournalFailed) -> None:
+    def _post_read(self, future: asyncio.Future[Any], found: object) -> None:
         self._post(resolve, future, found)
 
     def _post(self, callback: Callable[..., None], *args: object) -> None:
@@ -272,15 +328,19 @@ class SqliteJournal:
             ledger.apply(report.change)
         for names, queued in report.queued.items():
             self._tail.add(ledger.routes[names].id, floors.get(names, 0), queued)
-        if self._witness is not None and report.queued:
-            self._witness.stored(report.queued)
+        if self.witness is not None and report.queued:
+            self.witness.stored(report.queued)
 
     def _finish(self, operation: Operation, answer: Answer) -> None:
         if isinstance(operation, Append):
             self._waiting -= operation.size
             self._room.set()
-        elif self._witness is not None and answer is None and isinstance(operation, Settle):
-            self._witness.settled(operation.connection, operation.settled)
+        elif isinstance(operation, Configure):
+            size, drop = operation.max_size, operation.drop_oldest
+            self._options = replace(self._options, max_size=size, drop_oldest=drop)
+            self._reader.max_size = size
+        elif self.witness is not None and answer is None and isinstance(operation, Settle):
+            self.witness.settled(operation.connection, operation.settled)
         resolve(operation.future, answer)
 
     def _call_watchers(self, routes: Iterable[Connections]) -> None:

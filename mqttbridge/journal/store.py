@@ -16,15 +16,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mqttbridge.journal.ledger import Account, Change, Ledger, Settlement, count_dropped
+from mqttbridge.journal.parked import pick
 from mqttbridge.journal.plan import ROW, estimate
 from mqttbridge.journal.schema import BUSY_TIMEOUT, PAGE, VERSION, create, prepare, wal_pages
 from mqttbridge.journal.seen import ROW as SEEN_ROW
 from mqttbridge.journal.seen import Row, Seen, pack, unpack
+from mqttbridge.journal.tail import READ_BYTES
 from mqttbridge.model import Counts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from mqttbridge.journal.operations import Unpark
+    from mqttbridge.journal.parked import Picked
     from mqttbridge.journal.plan import Plan
     from mqttbridge.journal.schema import Connect
 
@@ -47,8 +52,12 @@ DELETE FROM uplink WHERE seq IN (
 TRANSACTION = f"""
 CREATE TEMP VIEW work AS SELECT NULL AS connections, NULL AS routes, NULL AS before, NULL AS uplinks, NULL AS bodies,
                                 NULL AS appended, NULL AS parked, NULL AS settled, NULL AS collect,
+                                NULL AS unparked, NULL AS released,
                                 NULL AS forget, NULL AS last, NULL AS at, NULL AS fingerprints;
 CREATE TEMP TRIGGER transact INSTEAD OF INSERT ON work BEGIN
+    DELETE FROM parked WHERE number IN (SELECT value FROM json_each(NEW.unparked));
+    DELETE FROM uplink WHERE seq IN (SELECT value FROM json_each(NEW.released))
+        AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.seq = uplink.seq);
     INSERT INTO connection(id, name) SELECT value ->> 0, value ->> 1 FROM json_each(NEW.connections);
     INSERT INTO route(id, members) SELECT value ->> 0, value -> 1 FROM json_each(NEW.routes);
     INSERT INTO uplink(seq, route, received, time, source, kind, dev_eui, fcnt, body)
@@ -57,8 +66,8 @@ CREATE TEMP TRIGGER transact INSTEAD OF INSERT ON work BEGIN
         FROM json_each(NEW.uplinks);
     UPDATE route SET appended = appended + (value ->> 1), last = value ->> 2
         FROM json_each(NEW.appended) WHERE route.id = value ->> 0;
-    INSERT INTO parked(seq, connection, at, reason)
-        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(NEW.parked);
+    INSERT INTO parked(number, seq, connection, at, reason)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(NEW.parked);
     {UPDATE_CONNECTIONS.format("NEW.settled")};
     {COLLECT.format("NEW.collect")};
     DELETE FROM seen WHERE seq <= NEW.forget;
@@ -67,7 +76,7 @@ CREATE TEMP TRIGGER transact INSTEAD OF INSERT ON work BEGIN
 END;
 """  # noqa: S608 - statements of ours
 """Everything that one transaction does, as the effect of one INSERT: one step, one release of the GIL."""
-TRANSACT = "INSERT INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+TRANSACT = "INSERT INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 ALL_SEEN = """
 SELECT json_group_array(json_array(seq, at, length(fingerprints))), CAST(group_concat(fingerprints, '') AS BLOB)
 FROM (SELECT seq, at, fingerprints FROM seen ORDER BY seq)
@@ -85,18 +94,21 @@ SELECT json_group_array(json_array(name, seq, received)) FROM (
            min((SELECT min(u.seq) FROM uplink u WHERE u.route = value ->> 2 AND u.seq > value ->> 1)) AS head
     FROM json_each(?) GROUP BY 1) CROSS JOIN uplink ON seq = head
 """
+PARKED_UPTO = """
+SELECT json_group_array(json_array(connection, number))
+FROM (SELECT connection, count(*) AS number FROM parked WHERE seq <= ? GROUP BY connection)
+"""
 PAGES = """
 SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count
 """
 
 
 class Store:
-    """One open database file. `free`: bytes of unused pages when last measured; `kept`: rows of the parked table."""
+    """One open database file. `free`: bytes of unused pages when last measured."""
 
     def __init__(self, path: Path, max_size: int, connect: Connect) -> None:
         """Open or create the file. Raises `StartError` if it is not ours, sqlite3.Error if it cannot be used."""
         self.free = 0
-        self.kept = 0
         self._measured = 0
         self._unmeasured = 0
         self._max_size = max_size
@@ -107,7 +119,6 @@ class Store:
             create(self._db, path)
             self._db.executescript(TRANSACTION)
             self.measure()
-            (self.kept,) = self._db.execute("SELECT count(*) FROM parked").fetchone()
         except BaseException:
             self._db.close()
             raise
@@ -127,6 +138,11 @@ class Store:
         self._db.execute("UPDATE route SET last = last WHERE id = 1")
         self._db.execute(f"PRAGMA user_version = {VERSION}")
         self._commit()
+
+    def resize(self, max_size: int) -> None:
+        """Go on with this size: what depends on it is the write-ahead log."""
+        self._max_size = max_size
+        prepare(self._db, max_size)
 
     def wal_exceeds(self, factor: int) -> bool:
         """Tell whether the WAL has grown beyond this multiple of its usual size."""
@@ -150,9 +166,10 @@ class Store:
         ledger = Ledger()
         names = {}
         rows = self._db.execute("SELECT id, name, cursor, delivered, expired, parked, dropped FROM connection")
+        kept = dict(self._db.execute("SELECT connection, count(*) FROM parked GROUP BY connection").fetchall())
         for ident, name, cursor, *numbers in rows.fetchall():
             names[ident] = name
-            ledger.accounts[name] = Account(ident, Counts(0, *numbers), cursor)
+            ledger.add_account(name, Account(ident, Counts(0, *numbers), cursor, kept.get(ident, 0)))
         rows = self._db.execute("SELECT id, members, appended, last FROM route")
         for ident, members, appended, last in rows.fetchall():
             key = tuple(names[member] for member in msgspec.json.decode(members, type=list[int]))
@@ -202,21 +219,22 @@ class Store:
             _json(plan.parked),
             _json([plan.moved(one) for one in change.settled]),
             _json(collect),
+            _json(plan.unparked),
+            _json(plan.released),
             *((None,) * 4 if row is None else (row.forget, row.seq, row.moment, pack(row.prints))),
         )
         self._db.execute(TRANSACT, work)
         # Asking costs two more steps: estimate while it does not matter.
-        self.kept += len(plan.parked)
         self._unmeasured += estimate(map(len, plan.bodies))
         if row is not None:
             self._unmeasured += 8 * len(row.prints) + SEEN_ROW
-        if self._unmeasured > self._max_size // 64:
+        if self._unmeasured > self._max_size // 64 or plan.unparked:
             self.measure()
 
     def drop_oldest(self, ledger: Ledger, room: int) -> Change:
         """Delete the oldest uplinks, parked ones too, until about `room` bytes are free; count them as dropped."""
         moves: dict[str, Settlement] = {}
-        released = 0
+        released: dict[str, int] = {}
         self._begin()
         while room > 0:
             rows = _decode_oldest(self._db.execute(OLDEST_ROWS).fetchone()[0])
@@ -228,16 +246,38 @@ class Store:
             room -= sum(length + ROW for _, _, length in rows)
             count_dropped(ledger, [(seq, route) for seq, route, _ in rows], moves)
             self._db.execute("DELETE FROM uplink WHERE seq <= ?", (rows[-1][0],))
-            released += self._db.execute("DELETE FROM parked WHERE seq <= ?", (rows[-1][0],)).rowcount
-        change = Change(settled=list(moves.values()))
+            self._release(ledger, rows[-1][0], released)
+        change = Change(settled=list(moves.values()), unparked=released)
         accounts = ledger.accounts
         self._db.execute(
             UPDATE_CONNECTIONS.format("?"),
             (_json([(accounts[move.connection].id, move.cursor, 0, 0, 0, move.dropped) for move in change.settled]),),
         )
         self._commit()
-        self.kept -= released
         return change
+
+    def _release(self, ledger: Ledger, upto: int, released: dict[str, int]) -> None:
+        """Delete the parked rows up to this seq; add to `released` how many of which connection."""
+        (text,) = self._db.execute(PARKED_UPTO, (upto,)).fetchone()
+        found = dict(msgspec.json.decode(text, type=list[tuple[int, int]]))
+        if not found:
+            return
+        self._db.execute("DELETE FROM parked WHERE seq <= ?", (upto,))
+        for name, account in ledger.accounts.items():
+            if account.id in found:
+                released[name] = released.get(name, 0) + found[account.id]
+
+    def picked(self, ledger: Ledger, operation: Unpark, *, bodies: bool) -> list[Picked]:
+        """Give the first portion of the parked uplinks that are to be taken up."""
+        which: int | Sequence[int]
+        if isinstance(operation.which, str):
+            if (account := ledger.accounts.get(operation.which)) is None:
+                return []
+            which = account.id
+        else:
+            which = operation.which
+        most = max(1, min(READ_BYTES, self._max_size // 16))
+        return pick(self._db, which, operation.upto, most, bodies=bodies)
 
     def collect(self, ranges: list[tuple[int, int, int]]) -> None:
         """Delete settled uplinks."""

@@ -18,21 +18,27 @@ Invariants:
 8. A fingerprint is stored with its uplink, in one transaction, and known from COMMIT on. A copy meets it there, or is
    in the same transaction and shares its fate: nobody is told "duplicate" before the original is safe. A copy takes
    no room. The fingerprints' share of the file is given back when no uplink is left that could make room.
+9. Parked uplinks are taken up in a transaction that does nothing else. Should it be found there though it was reported
+   as failed, it stays as a settlement does: undone, a retried uplink would be nowhere.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue
+import itertools
 import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mqttbridge.errors import JournalFailed, JournalFull
 from mqttbridge.journal import room
+from mqttbridge.journal.inbox import Inbox
 from mqttbridge.journal.ledger import Change, Ledger
-from mqttbridge.journal.operations import Answer, Append, Close, Declare, Operation, Options, Report, Settle
-from mqttbridge.journal.plan import Plan, without
+from mqttbridge.journal.operations import Close, Configure, Operation, Options, Report, Settle, Unpark
+from mqttbridge.journal.plan import Plan, copied
+from mqttbridge.journal.planner import Planner
 from mqttbridge.journal.schema import PAGE
 from mqttbridge.journal.seen import Seen, Sieve
 from mqttbridge.journal.store import Store
@@ -40,6 +46,7 @@ from mqttbridge.journal.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from mqttbridge.journal.operations import Answer
     from mqttbridge.journal.reader import Reader
     from mqttbridge.model import Queued
 
@@ -67,7 +74,7 @@ class Writer:
         self._options = options
         self._reader = reader
         self._report = report
-        self._operations: queue.SimpleQueue[Operation] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._store: Store | None = None
         self._ledger: Ledger | None = None
@@ -80,10 +87,12 @@ class Writer:
         self._untidy = True
         self._scarce = False
         self._vacant = False
+        self._undo = True
+        """Whether an append is undone that is found on disk, though it was reported as failed."""
 
     def submit(self, operation: Operation) -> None:
         """Hand over one operation. Does not block; called by the loop."""
-        self._operations.put(operation)
+        self._inbox.put(operation)
 
     def open(self) -> tuple[Ledger, dict[str, tuple[int, int]], int]:
         """Open the file; give a ledger for the loop, the heads of the backlogs, and the size. Blocks.
@@ -114,7 +123,10 @@ class Writer:
             operations = self._take()
             closing = [one for one in operations if isinstance(one, Close)]
             if operations != closing:
-                others = [one for one in operations if not isinstance(one, Close)]
+                for one in operations:
+                    if isinstance(one, Configure):
+                        self._configure(one)
+                others = [one for one in operations if not isinstance(one, (Close, Configure))]
                 for portion in self._portions(others):
                     self._work(portion)
             elif closing:
@@ -123,29 +135,39 @@ class Writer:
             else:
                 self._rest()
             for one in closing:
-                self._operations.put(one)
+                self._inbox.put(one)
 
     def _take(self) -> list[Operation]:
         """Wait for operations and take all that wait, up to a bound; none if there is other work to do."""
         timeout = PROBE_EVERY if self._failure else REST_AFTER if self._untidy else None
-        bound = min(BATCH_BYTES, self._options.max_size // 4)
-        operations: list[Operation] = []
-        size = 0
+        return self._inbox.take(timeout, min(BATCH_BYTES, self._options.max_size // 4))
+
+    def _configure(self, one: Configure) -> None:
+        """Go on with another size: from the next transaction on, and even if the disk fails."""
+        self._options = replace(self._options, max_size=one.max_size, drop_oldest=one.drop_oldest)
+        self._seen.resize(one.max_size)
+        self._untidy = True
+        if one.drop_oldest or room.missing(self._used, self._full_size, one.max_size) <= 0:
+            self._full = ""
         try:
-            while size < bound and not (operations and isinstance(operations[-1], Close)):
-                one = self._operations.get_nowait() if operations else self._operations.get(timeout=timeout)
-                operations.append(one)
-                size += one.size if isinstance(one, Append) else 0
-        except queue.Empty:
-            pass
-        return operations
+            if self._store is not None:
+                self._store.resize(one.max_size)
+        except sqlite3.Error as error:
+            self._fail(error, [])
+        self._tell([(one, None)])
 
     def _portions(self, operations: Sequence[Operation]) -> Iterator[list[Operation]]:
-        """Cut into transactions. Where uplinks are to be dropped, settlements come first: what arrived is not."""
+        """Cut into transactions: what takes up parked uplinks has its own."""
+        for alone, group in itertools.groupby(operations, lambda one: isinstance(one, Unpark)):
+            together = list(group)
+            yield from ([one] for one in together) if alone else self._cut(together)
+
+    def _cut(self, operations: list[Operation]) -> Iterator[list[Operation]]:
+        """Cut what may share them. Where uplinks are to be dropped, settlements come first: what arrived is not."""
         limit = self._options.max_size
         if self._options.drop_oldest and room.missing(self._used, room.needed(operations, limit), limit) > 0:
             if settlements := [one for one in operations if isinstance(one, Settle)]:
-                yield list(settlements)
+                yield [*settlements]
             operations = [one for one in operations if not isinstance(one, Settle)]
         yield from room.portions(operations, limit)
 
@@ -157,7 +179,8 @@ class Writer:
             now = self._options.clock.now()
             self._make_room(store, ledger, operations, now)
             plan = Plan(ledger, self._seen, now)
-            done = self._plan(plan, operations)
+            planner = Planner(plan, store, ledger, self._options)
+            done = planner.fill(operations, self._used, vacant=self._vacant)
             change, row = plan.change(), plan.row()
             due = self._settled >= COLLECT_AFTER
             ranges = ledger.collectable() if due else []
@@ -178,54 +201,25 @@ class Writer:
         if due:
             ledger.collected(ranges)
             self._settled = 0
+        if planner.full:
+            self._full, self._full_size = planner.full, planner.full_size
+        self._undo = True
         self._settled += sum(one.delivered + one.expired + one.parked + one.dropped for one in change.settled)
         self._untidy = True
         self._succeed(done, change, {names: group.queued for names, group in plan.groups.items()})
         self._limit_wal()
 
-    def _plan(self, plan: Plan, operations: list[Operation]) -> list[tuple[Operation, Answer]]:
-        """Put into the plan what can be done; tell how each operation ends if the plan does not fail."""
-        done: list[tuple[Operation, Answer]] = []
-        planned = 0
-        for one in operations:
-            answer: Answer = None
-            if isinstance(one, Append):
-                duplicates = plan.duplicates(one.entries)
-                entries, need = without(one.entries, one.need, duplicates)
-                answer = self._refusal(one, need, planned) or duplicates
-                if answer is duplicates:
-                    planned += need
-                    plan.append(entries)
-            elif isinstance(one, Settle):
-                try:
-                    plan.settle(one.connection, one.settled)
-                except ValueError as error:
-                    answer = error
-            elif isinstance(one, Declare):
-                plan.declare(one.connections)
-            done.append((one, answer))
-        return done
-
-    def _refusal(self, append: Append, need: int, planned: int) -> JournalFull | None:
-        """Say why there is no room for `need` beside what is planned, if so; health repeats it until there is."""
-        limit = self._options.max_size
-        if append.need > room.capacity(limit):
-            return room.too_large(append, self._options)
-        fits = not need or room.missing(self._used, planned + need, limit) <= 0 or (self._vacant and not planned)
-        if fits or self._options.drop_oldest:
-            return None
-        store, ledger = self._ready()
-        problem = room.full(need, self._used, store.kept, ledger, self._options)
-        self._full, self._full_size = str(problem), need
-        return problem
-
     def _make_room(self, store: Store, ledger: Ledger, operations: list[Operation], now: int) -> None:
         """If the appends do not fit, delete what is settled, then (drop-oldest) what is not, until they do."""
         limit = self._options.max_size
+        first = operations[0]
+        retry = isinstance(first, Unpark) and first.retry
         needed = room.needed(operations, limit)
+        if isinstance(first, Unpark) and retry:
+            needed = copied(ledger, store.picked(ledger, first, bodies=False))
         self._vacant = False
         if needed and (self._scarce or room.missing(self._used, needed, limit) > 0):
-            needed = room.needed_by_new(operations, limit, Sieve(self._seen, now))
+            needed = needed if retry else room.needed_by_new(operations, limit, Sieve(self._seen, now))
             self._collect(store, ledger)
             store.measure()
             self._used = store.used
@@ -278,7 +272,8 @@ class Writer:
         )
         # A full disk has room again once what is settled is deleted: do it before the next append, not at rest.
         self._scarce = True
-        if not self._intact(error):
+        self._undo = self._undo and not any(isinstance(one, Unpark) for one in operations)
+        if not self._undo or not self._intact(error):
             self._drop_store()
         self._tell([(one, JournalFailed(self._failure)) for one in operations])
 
@@ -326,7 +321,7 @@ class Writer:
                 # Whatever the WAL holds is written and synced anew, or (after a failure) the file is not used.
                 store.sync(strict=self._ledger is not None)
                 ledger = store.load()
-                if self._ledger is not None and ledger.last_seq > self._ledger.last_seq:
+                if self._undo and self._ledger is not None and ledger.last_seq > self._ledger.last_seq:
                     store.undo_appends(self._ledger)
                     ledger = store.load()
                 for_loop = store.load() if self._ledger is not None else None
@@ -335,6 +330,7 @@ class Writer:
                 store.close()
                 raise
         self._store, self._ledger, self._seen, self._used = store, ledger, seen, store.used
+        self._undo = True
         if for_loop is not None:
             self._tell(ledger=for_loop)
         return store
@@ -365,7 +361,7 @@ class Writer:
         store, ledger = self._ready()
         store.measure()
         self._forget(store, self._seen.outdated(self._options.clock.now()))
-        while self._operations.empty():
+        while self._inbox.empty():
             if ledger.collectable():
                 self._collect(store, ledger)
             elif store.free > SPARE_BYTES:

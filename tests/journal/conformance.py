@@ -347,3 +347,42 @@ class JournalConformance:
         await journal.append(entries([2], "a"))
         assert fcnts(await journal.read("a", 0, 10))[-1] == 2
         assert issubclass(JournalFull, JournalError)
+
+    async def test_a_parked_uplink_is_kept_until_it_is_retried_or_dropped(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal()
+        await journal.append(entries(range(6), "a", "b"))
+        found = await journal.read("a", 0, 4)
+        await journal.settle("a", [Settled(one.seq, Outcome.PARKED, "why") for one in found])
+        await drain(journal, "b")
+        numbers = [one.number for one in await journal.parked("a", 100)]
+        assert numbers == sorted(numbers, reverse=True)
+        assert await journal.parked("b", 100) == []
+        assert journal.parked_kept() == {"a": 4}
+        assert (await journal.unpark(numbers[2:], retry=True)).count == 2
+        assert (await journal.unpark(numbers[1:2], retry=False)).count == 1
+        for _ in range(2):
+            assert [one.number for one in await journal.parked(None, 100)] == numbers[:1]
+            shown = await journal.parked_one(numbers[0])
+            assert shown is not None
+            assert shown.body == uplink(3).body
+            assert await journal.parked_one(numbers[1]) is None
+            assert fcnts(await journal.read("a", 0, 100)) == [4, 5, 0, 1]
+            assert journal.counts() == {"a": Counts(routed=8, parked=4), "b": Counts(routed=6, delivered=6)}
+            assert journal.last_parked == numbers[0]
+            await journal.close()
+            journal = await open_journal()
+        seqs = [one.seq for one in await journal.read("a", 0, 100)]
+        await journal.settle("a", delivered(await journal.read("a", 0, 3)))
+        assert [journal.is_queued("a", seq) for seq in seqs] == [False, False, False, True]
+
+    async def test_a_full_journal_that_may_be_larger_takes_uplinks(self, open_journal: OpenJournal) -> None:
+        journal = await open_journal(max_size=MIB)
+        with pytest.raises(JournalFull):  # noqa: PT012 - which of them is refused is open
+            for number in range(3000):
+                await journal.append(entries([number], "a", size=1000))
+        await journal.configure(max_size=2 * MIB, when_full="block")
+        assert journal.health().problem == ""
+        await journal.append(entries([1], "a", size=1000))
+        await journal.configure(max_size=MIB, when_full="block")
+        with pytest.raises(JournalFull):
+            await journal.append(entries([1], "a", size=1000))

@@ -313,7 +313,7 @@ async def test_a_journal_of_version_1_is_taken_over_with_all_that_is_in_it(tmp_p
     assert await drain(journal, "a") == [2, 3, 4]
     await journal.close()
     db = sqlite3.connect(tmp_path / "journal.db")
-    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert db.execute("PRAGMA user_version").fetchone() == (3,)
     assert db.execute("SELECT seq, at, length(fingerprints) FROM seen").fetchall() == [(4, FixedClock().now(), 8)]
     db.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,6 +17,9 @@ from mqttbridge.errors import JournalFull
 from mqttbridge.journal.sqlite import SqliteJournal
 from mqttbridge.model import Counts, Entry, Outcome, Queued, Settled
 from tests.journal.samples import FixedClock, marked, uplink
+
+if TYPE_CHECKING:
+    from mqttbridge.journal.parked import Parked
 
 NAMES = ("a", "b", "c")
 MIB = 1024 * 1024
@@ -41,6 +45,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.queued: dict[str, list[tuple[int, int]]] = {name: [] for name in NAMES}
         self.counts: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in NAMES}
         self.routed = dict.fromkeys(NAMES, 0)
+        self.parked: dict[str, list[tuple[int, int]]] = {name: [] for name in NAMES}
 
     @initialize(when_full=st.sampled_from(["block", "drop-oldest"]))
     def start(self, when_full: str) -> None:
@@ -91,14 +96,64 @@ class JournalMachine(RuleBasedStateMachine):
             assert new == 0 or self.when_full == "drop-oldest"
             del self.queued[name][:new]
             self.counts[name][Outcome.DROPPED] += new
+        if self.when_full == "drop-oldest":
+            for name in NAMES:
+                listed = [(one.fcnt, one.size) for one in reversed(self.listed(name))]
+                assert set(listed) <= set(self.parked[name])
+                self.parked[name] = listed
+
+    def listed(self, name: str) -> list[Parked]:
+        return self.runner.run(self.journal.parked(name, 10_000))
+
+    @rule(name=st.sampled_from(NAMES), retry=st.booleans())
+    def unpark_all(self, name: str, *, retry: bool) -> None:
+        upto = self.journal.last_parked
+        waiting = any(self.queued[other] for other in NAMES)
+        try:
+            while (done := self.runner.run(self.journal.unpark(name, retry=retry, upto=upto))).more:
+                self.take_up(name, self.parked[name][: done.counts.get(name, 0)], retry=retry)
+        except JournalFull:
+            assert retry
+            assert waiting, "a retry needs room only where others wait for the uplink"
+            assert self.when_full == "block"
+
+    @precondition(lambda self: any(self.parked.values()))
+    @rule(data=st.data(), retry=st.booleans())
+    def unpark_some(self, data: st.DataObject, *, retry: bool) -> None:
+        name = data.draw(st.sampled_from([name for name in NAMES if self.parked[name]]))
+        listed = self.listed(name)
+        assert [one.number for one in listed] == sorted({one.number for one in listed}, reverse=True)
+        chosen = data.draw(st.lists(st.sampled_from(listed), min_size=1, max_size=1))
+        try:
+            done = self.runner.run(self.journal.unpark([one.number for one in chosen], retry=retry))
+        except JournalFull:
+            assert retry
+            assert self.when_full == "block"
+            return
+        self.take_up(name, [(one.fcnt, one.size) for one in chosen][: done.count], retry=retry)
+
+    def take_up(self, name: str, taken: list[tuple[int, int]], *, retry: bool) -> None:
+        self.parked[name] = [one for one in self.parked[name] if one not in taken]
+        self.take_drops()
+        if retry:
+            self.queued[name] += taken
+            self.routed[name] += len(taken)
+
+    @rule(mib=st.sampled_from([1, 1, 2]))
+    def resize(self, mib: int) -> None:
+        self.runner.run(self.journal.configure(max_size=mib * MIB, when_full=self.when_full))
+        self.max_size = mib * MIB
+        assert self.journal.health().max_size == self.max_size
 
     @rule(name=st.sampled_from(NAMES), outcomes=st.lists(st.sampled_from(Outcome), max_size=10))
     def settle(self, name: str, outcomes: list[Outcome]) -> None:
         found = self.runner.run(self.journal.read(name, 0, len(outcomes)))
         settled = [Settled(one.seq, outcome, "reason") for one, outcome in zip(found, outcomes, strict=False)]
         self.runner.run(self.journal.settle(name, settled))
-        for one in settled:
+        for one, known in zip(settled, self.queued[name], strict=False):
             self.counts[name][one.outcome] += 1
+            if one.outcome is Outcome.PARKED:
+                self.parked[name].append(known)
         del self.queued[name][: len(settled)]
 
     @rule(name=st.sampled_from(NAMES), skip=st.integers(0, 20), limit=st.integers(1, 20))
@@ -107,6 +162,7 @@ class JournalMachine(RuleBasedStateMachine):
         seqs = [one.seq for one in everything]
         assert seqs == sorted(set(seqs))
         assert [(one.uplink.fcnt, len(one.uplink.body)) for one in everything] == self.queued[name]
+        assert {(one.fcnt, one.size) for one in self.listed(name)} == set(self.parked[name])
         if seqs:
             self.highest = max(self.highest, seqs[-1])
         after = seqs[min(skip, len(seqs) - 1)] if seqs and skip else 0
@@ -154,6 +210,7 @@ class JournalMachine(RuleBasedStateMachine):
             counts = known.get(name, Counts())
             assert counts == Counts(self.routed[name], *self.counts[name])
             assert counts.queued == len(self.queued[name])
+            assert self.journal.parked_kept().get(name, 0) == len(self.parked[name])
             assert (self.journal.oldest(name) is None) == (counts.queued == 0)
         assert self.journal.health().problem == "" or self.when_full == "block"
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mqttbridge.journal import room, schema
-from mqttbridge.journal.ledger import Ledger
+from mqttbridge.journal.ledger import Account, Ledger
 from mqttbridge.journal.operations import Append, Options, Settle
+from mqttbridge.model import Counts
 from tests.journal.samples import FixedClock, entries
 
 MAX = 64 * 1024
@@ -46,7 +47,11 @@ def test_the_sentences_say_what_is_asked_what_there_is_and_what_to_do() -> None:
         "1 uplink needs 65536 bytes in the journal journal.db, which has 24576 at most: "
         "send less at once, or raise journal.maxSize."
     )
-    text = str(room.full(1000, 65000, 0, Ledger(), OPTIONS))
+    text = str(room.full(1000, 65000, Ledger(), OPTIONS))
     assert "is full (65000 of 65536 bytes, and 1000 more are needed)" in text
     assert "parked" not in text
-    assert "7 parked uplinks stay in it, and 0 wait" in str(room.full(1000, 65000, 7, Ledger(), OPTIONS))
+    ledger = Ledger()
+    account = Account(1, Counts(parked=8), kept=7)
+    account.appended(8)
+    ledger.add_account("a", account)
+    assert "7 parked uplinks stay in it, and 0 wait" in str(room.full(1000, 65000, ledger, OPTIONS))

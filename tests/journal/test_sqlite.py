@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from mqttbridge.journal.reader import Query
+
 
 @pytest.fixture
 async def open_journal(tmp_path: Path) -> AsyncIterator[OpenJournal]:
@@ -301,10 +303,10 @@ async def test_what_is_dropped_while_it_is_read_from_disk_is_not_given(open_jour
     submit = journal._reader.submit
     raced: list[asyncio.Task[None]] = []
 
-    def submit_slowly(routes: list[int], after: int, limit: int, future: asyncio.Future[list[Queued]]) -> None:
+    def submit_slowly(query: Query, future: asyncio.Future[list[Queued]]) -> None:
         async def race() -> None:
             found: asyncio.Future[list[Queued]] = asyncio.get_running_loop().create_future()
-            submit(routes, after, limit, found)
+            submit(query, found)
             await found
             while journal.counts()["a"].dropped < 150:
                 await journal.append(entries(range(200, 210), "a", size=2000))
