@@ -47,7 +47,7 @@ def _fetch(daemon: Daemon, dev_eui: str, limit: int) -> Passport:
 
 
 def print_page(lines: Sequence[Line], console: Console) -> None:
-    """Print lines, with colour where there is a terminal. What is too long is left to it: it wraps, and cuts nothing."""
+    """Print lines, with colour where there is a terminal. What is too long it wraps by itself: nothing is cut."""
     if console.is_terminal:
         console.print(Text("\n").join(Text(line.text, style=STYLES[line.style]) for line in lines), soft_wrap=True)
     else:

@@ -138,7 +138,7 @@ class _Page:
         self._day = f"{local:%A %Y-%m-%d}"
         yield Line(f"  {self._day}, {self._ago(uplink.received)} ago")
         origin = f": {uplink.origin}" if uplink.origin else ""
-        by = f"queued again{origin}" if uplink.replayed else f"received by {_source(uplink)}{origin}"
+        by = f"queued again{origin}" if _again(uplink) else f"received by {_source(uplink)}{origin}"
         yield from self._timed(uplink.received, _words(by))
         if uplink.payload_hex:
             more = ("…",) if uplink.payload_cut else ("",)
@@ -152,7 +152,7 @@ class _Page:
 
     def _routed(self, uplink: UplinkPassage) -> Iterator[Line]:
         if uplink.stored:
-            told = "stored" if uplink.replayed else f"stored before {uplink.source} got its answer"
+            told = "stored" if _again(uplink) else f"stored before {uplink.source} got its answer"
             yield from _filled("", _words(f"{told}; routed to {_named(uplink.routed)}"))
         else:
             yield from _filled("", _words("not stored: no connection gets it"), "bad")
@@ -297,8 +297,13 @@ def _title(uplink: UplinkPassage) -> str:
         f"{uplink.size:,} byte{'' if uplink.size == 1 else 's'}" if uplink.size is not None else "",
     ]
     name = "uplink" if is_uplink else uplink.kind
-    replay = " (replay)" if uplink.replayed else ""
-    return f"{name} {', '.join(filter(None, facts))}".rstrip() + replay
+    again = f" ({_again(uplink)})" if _again(uplink) else ""
+    return f"{name} {', '.join(filter(None, facts))}".rstrip() + again
+
+
+def _again(uplink: UplinkPassage) -> str:
+    """Tell whether an operator had it queued again: `replay`, `retry`, or nothing."""
+    return "replay" if uplink.replayed else "retry" if uplink.origin.startswith("retry of ") else ""
 
 
 def _source(uplink: UplinkPassage) -> str:

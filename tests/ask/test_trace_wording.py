@@ -159,6 +159,12 @@ def test_what_is_special_about_an_uplink_is_told(changes: dict[str, object], sen
     assert sentence in text(passport(uplink(delivery(), **changes)))
 
 
+def test_a_retry_is_told_as_one() -> None:
+    page = passport(uplink(delivery(), origin="retry of the parked uplink 12", now=None))
+    assert lines(page)[0].endswith("14 bytes (retry)")
+    assert "queued again: retry of the parked uplink 12 payload" in text(page)
+
+
 def test_a_replay_is_marked_in_the_head() -> None:
     assert lines(passport(uplink(delivery(), replayed=True, now=None)))[0].endswith("14 bytes (replay)")
 
