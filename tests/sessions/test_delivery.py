@@ -337,6 +337,66 @@ async def test_a_convicted_uplink_is_not_sent_again_if_the_link_is_lost_before_i
         assert it.journal.ends[poison].outcome is Outcome.PARKED
 
 
+async def test_an_uplink_under_suspicion_is_acquitted_when_the_settings_change() -> None:
+    async with bench(window=2) as it:
+        poison, other = it.journal.put(2)
+        await poisoned(it, poison, LinkLost("closed"), 4)
+        out = outgoing(Configuration(host_name="localhost", uplink_topic_pattern="other/{DevEUI}"))
+        it.delivery.reconfigure(out, window=2, action_timeout=5.0, debug=False)
+        await poisoned(it, poison, LinkLost("closed"), 1)
+        await it.until(lambda: len(it.link.waiting) == 2)
+        assert it.link.messages[0].topic == "other/0018B20000000B20"
+        it.link.answer(poison, other)
+        await it.until(lambda: not it.journal.unsettled)
+        assert it.journal.outcomes(Outcome.PARKED) == []
+
+
+async def test_each_end_says_on_which_topic_when_sent_and_when_ended() -> None:
+    topic = "mqtt/things/0018B20000000B20/uplink"
+    async with bench(window=5) as it:
+        good, bad, later, *_ = it.journal.put(3)
+        (old,) = it.journal.put(time=NOW - 2 * HOUR)
+        (odd,) = it.journal.put(body=b"no JSON")
+        it.delivery._out = outgoing(Configuration(host_name="localhost", send_metadata=True, uplink_time_validity=HOUR))
+        await it.until(lambda: len(it.link.waiting) >= 3)
+        it.clock.wall += 7
+        it.link.answer(good)
+        it.link.answer(bad, code=0x87)
+        it.link.answer(later, code=0x97)
+        it.clock.wall += 5
+        await it.until(lambda: later in it.link.waiting)
+        it.clock.wall += 3
+        it.link.answer(*it.link.waiting)
+        await it.until(lambda: not it.journal.unsettled)
+        found = {seq: (end.outcome, end.topic, end.sent - NOW, end.at - NOW) for seq, end in it.journal.ends.items()}
+        assert found[good] == (Outcome.DELIVERED, topic, 0, 7)
+        assert found[bad] == (Outcome.PARKED, topic, 0, 7)
+        assert found[later] == (Outcome.DELIVERED, topic, 12, 15), "when it was sent last"
+        assert found[old] == (Outcome.EXPIRED, "", -NOW, 0)
+        assert found[odd] == (Outcome.PARKED, topic, -NOW, 0), "it has a topic, but nothing to send"
+
+
+async def test_what_is_too_large_and_what_is_convicted_has_its_topic_and_its_times() -> None:
+    topic = "mqtt/things/0018B20000000B20/uplink"
+    async with bench() as it:
+        await it.lose()
+        it.open(maximum_packet_size=60)
+        (large,) = it.journal.put(body=b'{"DevEUI_uplink": {"FCntUp": 1, "x": "%s"}}' % (b"x" * 100))
+        await it.until(lambda: not it.journal.unsettled)
+        assert (it.journal.ends[large].topic, it.journal.ends[large].sent) == (topic, 0)
+        assert it.journal.ends[large].at == NOW
+        await it.lose()
+        it.open()
+        (poison,) = it.journal.put()
+        await poisoned(it, poison, LinkLost("closed"), 4)
+        await it.until(lambda: poison in it.link.sent)
+        it.clock.wall += 50
+        await poisoned(it, poison, LinkLost("closed"), 1)
+        await it.until(lambda: not it.journal.unsettled)
+        end = it.journal.ends[poison]
+        assert (end.outcome, end.topic, end.sent - NOW, end.at - NOW) == (Outcome.PARKED, topic, 0, 50)
+
+
 @pytest.mark.parametrize("error", [LinkTimeout("acknowledged nothing"), BrokerRefused("shutting down", code=0x8B)])
 async def test_a_frozen_or_restarting_broker_parks_nothing(error: LinkError) -> None:
     async with bench() as it:

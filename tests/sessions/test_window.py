@@ -153,3 +153,23 @@ def test_with_one_place_uplinks_and_others_take_turns() -> None:
     assert turns == "ouououou"
     window.want_none()
     assert window.room == 1
+
+
+def test_a_window_that_gets_narrower_takes_none_until_enough_is_settled_whatever_is_lent() -> None:
+    window = Window(40)
+    assert window.lend(10, waiting=False) == 10
+    for seq in range(1, 31):
+        window.send(seq)
+    window.limit = 4
+    window.open(65535)
+    assert (window.room, window.lend(1, waiting=False)) == (-36, 0)
+    ends = [delivered(seq) for seq in range(1, 31)]
+    for end in ends:
+        window.answer(end)
+    window.settled(ends)
+    assert window.room == -6, "what is lent counts too"
+    window.give_back(9)
+    assert window.room == 3
+    window.limit = 8
+    window.open(6)
+    assert window.room == 5
