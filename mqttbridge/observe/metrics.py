@@ -64,8 +64,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._counts = counts
         self._downlinks_waiting = downlinks_waiting
-        self.certificates: Callable[[], Mapping[str, int]] = dict
-        """When the certificates of the configuration expire (ms), by whose they are. To be set by who knows."""
+        self.certificates: Callable[[], Mapping[str, float]] = dict
+        """When certificates of the configuration expire (Unix seconds), by whose they are. To be set by who knows."""
         self.parked_kept: Callable[[], Mapping[str, int]] = dict
         """How many parked uplinks are kept, by connection. Likewise."""
         self.history_lost: Callable[[], int] | None = None
@@ -108,7 +108,9 @@ class Metrics:
         for collector in (
             Numbers("mqttbridge_connection_downlinks_waiting", downlinks, "connection", self._downlinks_waiting),
             Numbers("mqttbridge_uplinks_parked_kept", parked, "connection", lambda: dict(self.parked_kept())),
-            Numbers("mqttbridge_certificate_expiry_timestamp_seconds", expiry, "owner", self._expiries),
+            Numbers(
+                "mqttbridge_certificate_expiry_timestamp_seconds", expiry, "owner", lambda: dict(self.certificates())
+            ),
             Numbers("mqttbridge_config_last_reload_successful", successful, "", lambda: self._reload),
             Numbers(
                 "mqttbridge_config_last_reload_success_timestamp_seconds",
@@ -119,9 +121,6 @@ class Metrics:
             Total("mqttbridge_history_lost", lost, lambda: None if self.history_lost is None else self.history_lost()),
         ):
             self._registry.register(collector)
-
-    def _expiries(self) -> dict[str, float]:
-        return {owner: at / SECOND for owner, at in dict(self.certificates()).items()}
 
     def announce(self, source: str) -> None:
         """Show a source from its start, with zeros: a rate over a counter that appears late misses its first step.

@@ -50,7 +50,7 @@ def page() -> dict[str, Shown]:
     )
     metrics.announce("lrc")
     metrics.downlinks.announce("acme")
-    metrics.certificates = lambda: {"connection acme": 1_800_000_000_000}
+    metrics.certificates = lambda: {"connection acme": 1.8e9}
     metrics.parked_kept = lambda: {"acme": 1}
     metrics.history_lost = lambda: 1
     metrics.reloaded(ok=True, at=1_700_000_000_000)

@@ -246,7 +246,7 @@ def test_what_others_know_is_read_at_each_scrape_once_they_are_named(world: Worl
     assert world.value("mqttbridge_history_lost_total") is None
     world.metrics.history_lost = lambda: lost[0]
     world.metrics.parked_kept = lambda: {"acme": 3}
-    world.metrics.certificates = lambda: {"connection acme": 1_800_000_000_000}
+    world.metrics.certificates = lambda: {"connection acme": 1.8e9}
     assert world.value("mqttbridge_history_lost_total") == 7
     assert world.value("mqttbridge_uplinks_parked_kept", connection="acme") == 3
     assert world.value("mqttbridge_certificate_expiry_timestamp_seconds", owner="connection acme") == 1.8e9
