@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import date, time, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +13,6 @@ from hypothesis import strategies as st
 from mqttbridge.settings import alarms
 from mqttbridge.settings.alarms import ALARM_CHECKS, Alarm, Recurrence, contradictions
 from tests.settings.helpers import complaints, loaded
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OF_THINGPARK = """\
 connections:
@@ -189,3 +187,19 @@ def test_whatever_is_accepted_has_a_window(start: str, end: str, zone: str, dail
     schedule = alarm(start, end, zone=zone, recurs=(Recurrence(),) if daily else ()).schedule()
     assert schedule.length > timedelta()
     assert bool(schedule.days) or schedule.first is not None
+
+
+def test_the_example_of_the_page_loads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alarms.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    business, always = loaded(tmp_path, text).settings.connections["acme"].alarms
+    assert (business.schedule().days, always.schedule().days) == ({0, 1, 2, 3, 4}, set(range(7)))
+
+
+@pytest.mark.parametrize("struct", [Alarm, Recurrence])
+def test_the_page_and_the_full_example_show_every_property(struct: type) -> None:
+    root = Path(__file__).parents[2]
+    page, full = ((root / name).read_text() for name in ("docs/alarms.md", "config/full.yaml"))
+    for field in msgspec.structs.fields(struct):
+        assert f"`{field.encode_name}`" in page.replace("recurrence[].", "")
+        assert f" {field.encode_name}:" in full
