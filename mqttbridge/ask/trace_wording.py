@@ -103,6 +103,10 @@ class _Page:
             if place:
                 yield Line("")
             yield from self._uplink(uplink)
+        if passport.left_out:
+            many = f"{passport.left_out} older uplinks are left out, since these went to so many connections"
+            yield Line("")
+            yield from _filled("", _words(many))
         for place, downlink in enumerate(passport.downlinks):
             if place or passport.uplinks:
                 yield Line("")

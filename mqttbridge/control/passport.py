@@ -91,8 +91,10 @@ class DownlinkPassage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Passport(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer. `remembered_seconds`: for how long uplinks are kept for this; 0: not at all.
+    """The answer.
 
+    `left_out`: how many uplinks that were asked for are not told of, because the others went to thousands of
+    connections. `remembered_seconds`: for how long uplinks are kept for this; 0: not at all.
     `last_source`: whose uplinks told last where the device is; null: nobody knows the device. `problem`: what is wrong
     with the history or the queue of downlinks, so that something may be missing here; a sentence, or empty.
     """
@@ -100,6 +102,7 @@ class Passport(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     now: datetime
     uplinks: tuple[UplinkPassage, ...]
+    left_out: int
     downlinks: tuple[DownlinkPassage, ...]
     remembered_seconds: float
     last_source: str | None

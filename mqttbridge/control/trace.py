@@ -43,6 +43,8 @@ DEFAULT_LIMIT = 3
 MOST = 100
 EVENTS_OF_A_DOWNLINK = 4
 """How many events of downlinks are looked through, for each that is asked for: some are not of an end."""
+MOST_DELIVERIES = 5000
+"""Uplinks times connections in one answer: each costs the loop some microseconds."""
 MOST_DROPS = 1000
 """Events that tell of drops."""
 LOST = "its end was not recorded: the history may have lost it in a crash, under pressure, or to its bounds"
@@ -107,6 +109,10 @@ class DownlinksSeen(Protocol):
         """Give whose the newest downlink to this device was that goes by this name."""
         ...
 
+    def problem(self) -> str:
+        """Tell what is wrong with the disk; empty while all is well."""
+        ...
+
 
 class TraceDesk:
     """Answers where the uplinks and downlinks of a device went."""
@@ -148,8 +154,12 @@ class TraceDesk:
         await answer(send, 200, msgspec.json.encode(passport))
 
     async def passport(self, dev_eui: str, limit: int) -> Passport:
-        """Put together what is known of a device: its last `limit` uplinks, and downlinks. Raises `JournalFailed`."""
-        passed = await self._history.of_device(dev_eui, limit=limit)
+        """Put together what is known of a device: its last `limit` uplinks, and downlinks.
+
+        Raises `JournalFailed` and `HistoryFailed`.
+        """
+        remembered = await self._history.of_device(dev_eui, limit=limit)
+        passed = remembered[: _affordable(remembered)]
         uplinks = await self._uplinks(passed)
         downlinks = await self._downlinks_of(dev_eui, limit)
         device = await self._downlinks.device(dev_eui)
@@ -157,10 +167,11 @@ class TraceDesk:
             device=dev_eui,
             now=moment(self._clock.now()),
             uplinks=tuple(uplinks),
+            left_out=len(remembered) - len(passed),
             downlinks=tuple(downlinks),
             remembered_seconds=self._settings().journal.retention / 1000,
             last_source=None if device is None else device.source,
-            problem=self._history.problem(),
+            problem=self._history.problem() or self._downlinks.problem(),
         )
 
     # -- uplinks
@@ -252,6 +263,16 @@ class TraceDesk:
         found = [pending_downlink(one, _last_try(one, events)) for one in reversed(pending)]
         ended = [one for event in reversed(events) if (one := ended_downlink(event)) is not None]
         return found[:limit] + ended[:limit]
+
+
+def _affordable(passed: Sequence[Passed]) -> int:
+    """Give how many of these uplinks are told of: one at least, and only so many connections in all."""
+    places = 0
+    for count, one in enumerate(passed):
+        places += len(one.connections)
+        if count and places > MOST_DELIVERIES:
+            return count
+    return len(passed)
 
 
 def _last_try(pending: PendingDownlink, events: Sequence[KeptEvent]) -> str:

@@ -96,6 +96,7 @@ def passport(*uplinks: UplinkPassage, **changes: Any) -> Passport:  # noqa: ANN4
         device=DEVICE,
         now=NOW,
         uplinks=uplinks,
+        left_out=0,
         downlinks=(),
         remembered_seconds=86400.0,
         last_source="lrc",

@@ -224,6 +224,10 @@ def test_of_what_is_not_known_it_tells_what_to_check() -> None:
     assert "journal.retention is 0" in text(passport(remembered_seconds=0.0))
 
 
+def test_what_is_left_out_is_said() -> None:
+    assert "7 older uplinks are left out" in text(passport(uplink(delivery()), left_out=7))
+
+
 def test_what_may_be_missing_is_said_first() -> None:
     page = report(passport(uplink(delivery()), problem="the disk is full"), UTC)
     assert page[0].text.strip() == "something may be missing here: the disk is full"

@@ -94,6 +94,9 @@ class Here:
     async def device(self, dev_eui: str) -> Device | None:
         return self.known if self.known is not None and self.known.dev_eui == dev_eui else None
 
+    def problem(self) -> str:
+        return ""
+
     async def sender(self, dev_eui: str, name: str) -> Sender | None:
         assert dev_eui == DEVICE
         return self.senders.get(name)
@@ -295,6 +298,15 @@ async def test_neither_secrets_nor_bodies_are_in_it(here: Here) -> None:
     assert b"hidden" not in body
     assert b"ab" * 24 in body
     assert b"ab" * 25 not in body
+
+
+async def test_an_answer_is_bounded_whatever_the_number_of_connections(here: Here) -> None:
+    names = tuple(f"c{number:04}" for number in range(3000))
+    here.history.passed = [passed(document(), id=number, seq=number, connections=names) for number in range(1, 5)]
+    page = await here.passport(f"device={DEVICE}&limit=4")
+    assert [one.id for one in page.uplinks] == [4]
+    assert page.left_out == 3
+    assert len(page.uplinks[0].connections) == 3000
 
 
 async def test_it_costs_the_loop_some_ms_at_a_time_whatever_is_configured(here: Here) -> None:
