@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
+from anyio.lowlevel import checkpoint
 
 from mqttbridge.control.alarm_windows import open_throughout
 from mqttbridge.model import Counts
@@ -19,7 +20,7 @@ from mqttbridge.observe.log import get_logger
 from mqttbridge.settings.alarms import SPAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mqttbridge.clock import Clock
     from mqttbridge.settings.alarms import Alarm, Schedule
@@ -35,6 +36,8 @@ STEADY: Final = 15 * 60.0
 """How long a rate must be good again: one that hovers about its minimum is one episode."""
 BREAK: Final = 3 * EVERY
 """After a longer time between two looks what was seen before is forgotten. All in seconds."""
+STEP: Final = 25
+"""Connections looked at in one step of the loop."""
 SAMPLES: Final = 128
 """More than an hour of them, even if it looks twice as often."""
 
@@ -63,12 +66,15 @@ class Alarms:
         """When, and how many uplinks were routed until then: the last hour of each connection that has alarms."""
         self._episodes: dict[tuple[str, Alarm], _Episode] = {}
         self._schedules: dict[Alarm, Schedule] = {}
+        self._open: dict[Schedule, bool] = {}
+        """Whether the windows were open for the last hour, at this look: many alarms have the same."""
         self._low: dict[str, str] = {}
 
     async def run(self) -> None:
         """Look once a minute, until cancelled."""
         while True:
-            self.look()
+            for _ in self._steps():
+                await checkpoint()
             await anyio.sleep(EVERY)
 
     def low(self) -> Mapping[str, str]:
@@ -77,12 +83,20 @@ class Alarms:
 
     def look(self) -> None:
         """Take a sample, and tell what has changed."""
+        for _ in self._steps():
+            pass
+
+    def _steps(self) -> Iterator[None]:
+        """Look, with a break after every few connections: when a source fails, all of them may have news at once."""
         now, wall = self._clock.monotonic(), datetime.fromtimestamp(self._clock.now() / 1000, UTC)
         counts = self._counts()
         watched = {name: each.alarms for name, each in self._connections.items() if each.active and each.alarms}
         self._forget(watched)
+        self._open = {}
         low: dict[str, str] = {}
-        for name, alarms in watched.items():
+        for number, (name, alarms) in enumerate(watched.items()):
+            if number % STEP == STEP - 1:
+                yield
             rate = self._rate(name, counts.get(name, Counts()).routed, now)
             if rate is None:
                 continue
@@ -141,7 +155,9 @@ class Alarms:
         schedule = self._schedules.get(alarm)
         if schedule is None:
             schedule = self._schedules[alarm] = alarm.schedule()
-        return open_throughout(schedule, wall - SPAN, wall)
+        if schedule not in self._open:
+            self._open[schedule] = open_throughout(schedule, wall - SPAN, wall)
+        return self._open[schedule]
 
 
 def _sentence(alarm: Alarm, rate: int) -> str:

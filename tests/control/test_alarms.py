@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import anyio
 import msgspec
 import pytest
 import structlog
@@ -12,6 +13,7 @@ from mqttbridge.control.alarms import SAMPLES, Alarms
 from mqttbridge.model import Counts
 from mqttbridge.settings.alarms import Alarm, Recurrence
 from mqttbridge.settings.schema import Configuration, Connection
+from tests.journal.samples import until
 
 ALWAYS = Alarm(uplink_rate_min_per_hour=10)
 BUSINESS = Alarm(
@@ -192,3 +194,25 @@ def test_memory_is_bounded_however_often_it_looks() -> None:
     assert len(day.alarms._samples["acme"]) <= SAMPLES
     assert "other" not in day.alarms._samples
     assert len(day.lines) == 1
+
+
+async def test_a_thousand_alarms_at_once_do_not_hold_up_the_loop() -> None:
+    day = Day(ALWAYS)
+    day.connections |= {f"c{number}": day.connections["acme"] for number in range(1000)}
+    day.minutes(61)
+    day.alarms._episodes.clear()
+    before = len(day.alarms.low())
+    steps = sum(1 for _ in day.alarms._steps())
+    assert before == len(day.alarms.low()) == 1001
+    assert steps == 40
+
+
+async def test_it_looks_as_a_task_until_it_is_cancelled() -> None:
+    day = Day(ALWAYS)
+    day.minutes(59)
+    day.seconds += 60
+    async with anyio.create_task_group() as group:
+        group.start_soon(day.alarms.run)
+        await until(lambda: bool(day.alarms.low()))
+        group.cancel_scope.cancel()
+    assert list(day.alarms.low()) == ["acme"]
