@@ -24,6 +24,7 @@ NONE = "none"
 MAX_TEXT = 200
 """Characters; a list may hold a thousand devices."""
 MAX_SUBJECT = 60
+BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 QUANTITIES = {"duration": scalars.write_duration, "size": scalars.write_size}
 
 
@@ -98,14 +99,15 @@ def _scalar(value: object, kind: str) -> str:
 
 
 def _certificate(pem: str) -> str:
-    """Say whose certificate it is, and until when; of several, that of the first."""
+    """Say whose certificate it is, and until when; of several, that of the first: a bundle may hold hundreds."""
     try:
-        first, *rest = x509.load_pem_x509_certificates(pem.encode())
+        first = x509.load_pem_x509_certificate(pem[: pem.find(END) + len(END)].encode())
         names = first.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         subject = one_line(str(names[0].value) if names else first.subject.rfc4514_string()) or "nobody"
         until = first.not_valid_after_utc.date().isoformat()
     except ValueError:
         return "a certificate"
     short = subject if len(subject) <= MAX_SUBJECT else subject[: MAX_SUBJECT - 1] + "…"
-    more = f", and {len(rest)} more" if rest else ""
+    rest = pem.count(BEGIN) - 1
+    more = f", and {rest} more" if rest > 0 else ""
     return f"certificate of {short}, until {until}{more}"

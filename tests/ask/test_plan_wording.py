@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +77,30 @@ def test_a_plan_reads_like_this() -> None:
         "",
         "warning: f.yaml:1:1: careful",
     ]
+
+
+def test_the_page_shows_what_a_plan_looks_like_and_names_all_that_json_has() -> None:
+    moved = tuple(Rerouted(f"0018B20000000B2{number}", ("acme",), ("acme", "beta")) for number in range(3))
+    report = PlanReport(
+        connections=(
+            PartChange(
+                "connection",
+                "acme",
+                Action.RESTART,
+                "password changed",
+                (Property("configuration.password", "*****", "*****"), PATTERN),
+            ),
+        ),
+        flows=(PartChange("flow", "cold", Action.CHANGE, "", (Property("connections", "[acme]", "[acme, beta]"),)),),
+        examples=(Example("acme", EUI, AT, Topic(f"a/{EUI}"), Topic(f"b/2/{EUI}")),),
+        devices=moved,
+        devices_rerouted=3,
+        devices_known=1200,
+    )
+    text = (Path(__file__).parents[2] / "docs" / "reload.md").read_text()
+    assert "\n".join(lines(report)) == text.partition("```text\n")[2].partition("\n```")[0]
+    for field in msgspec.structs.fields(PlanReport):
+        assert f"`{field.name}`" in text, field.name
 
 
 def test_what_was_done_is_told_in_the_past() -> None:
