@@ -337,7 +337,9 @@ def _end(one: Delivery) -> list[str]:
     """Say how an uplink ended for a connection."""
     why = f": {one.reason}" if one.reason else ""
     if one.outcome == "delivered":
-        took = "" if one.milliseconds is None else f" ({one.milliseconds:,} ms)"
+        took = (
+            "" if one.milliseconds is None else f" ({one.milliseconds:,} ms)" if one.milliseconds else " (under 1 ms)"
+        )
         on = [] if one.sent is not None or not one.topic else _words("- published on", (one.topic,))
         by = "handed over (QoS 0: no broker acknowledges that)" if one.qos == 0 else "acknowledged by the broker"
         return [*_words(f"{one.connection}: {by}{took}"), *on]

@@ -104,7 +104,7 @@ def _leading(
 
 def _reason(id_: str, flow: Flow, connections: Mapping[str, Connection], uplink: Uplink) -> Reason:
     if not flow.matchers:
-        return _leading(id_, "it has no matchers: every uplink matches", flow.connections, connections, uplink.kind)
+        return _leading(id_, "it has no matchers, so every uplink matches", flow.connections, connections, uplink.kind)
     for matcher in flow.matchers:
         if why := _match(matcher, uplink):
             return _leading(id_, why, flow.connections, connections, uplink.kind)

@@ -91,6 +91,7 @@ def test_a_topic_with_spaces_is_not_broken_at_them() -> None:
 @pytest.mark.parametrize(
     ("one", "sentence"),
     [
+        (delivery(milliseconds=0), "acme: acknowledged by the broker (under 1 ms)"),
         (delivery(qos=0), "acme: handed over (QoS 0: no broker acknowledges that) (36 ms)"),
         (delivery(sent=None, milliseconds=None), f"acme: acknowledged by the broker - published on {TOPIC}"),
         (

@@ -41,7 +41,7 @@ def test_what_is_explained_as_going_somewhere_is_what_is_routed(
 
 def test_a_match_is_told_by_what_it_matched() -> None:
     asked = uplink(DEVICES[0], "temperature", "best", "more")
-    assert why(asked) == (True, "it has no matchers: every uplink matches")
+    assert why(asked) == (True, "it has no matchers, so every uplink matches")
     assert why(asked, thing("x"), thing("Temperature", "BEST")) == (
         True,
         "the device has the tags Temperature and BEST",
