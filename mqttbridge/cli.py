@@ -58,7 +58,7 @@ def run(config: Path, log_level: str) -> None:
 
     configure(sys.stderr, level=log_level, redactor=redactor)
     try:
-        _run_async(run_daemon, _load(config), environ=os.environ)
+        _run_async(run_daemon, _load(config), environ=os.environ, learn_secrets=redactor.add)
     except ConfigError as error:
         _refuse("config.rejected", error.problems)
     except StartError as error:

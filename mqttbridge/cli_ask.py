@@ -29,17 +29,12 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class Moment(click.ParamType):  # type: ignore[type-arg]  (click of some versions is generic here)
-    """A time as `ask/times.py` reads it; gives ms."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 (click's)
-        """Read it."""
-        try:
-            return value if isinstance(value, int) else moment_of(value, SystemClock().now())
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """Read a time as `ask/times.py` does; gives ms."""
+    try:
+        return None if value is None else moment_of(value, SystemClock().now())
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _daemon(config: Path) -> Any:  # noqa: ANN401 (imported when it is needed)
@@ -131,8 +126,8 @@ def trace(config: Path, dev_eui: str, limit: int, as_json: bool) -> None:
 @json_option
 @click.option("--connection", required=True, metavar="ID", help="Who gets them again.")
 @click.option("--device", metavar="DEVEUI", help="Of this device alone.")
-@click.option("--from", "start", type=Moment(), required=True, metavar="TIME", help="Received since: 1h, 14:30, …")
-@click.option("--to", "end", type=Moment(), metavar="TIME", help="Received until; default: now.")
+@click.option("--from", "start", callback=_moment, required=True, metavar="TIME", help="Received since: 1h, 14:30, …")
+@click.option("--to", "end", callback=_moment, metavar="TIME", help="Received until; default: now.")
 @click.option("--all", "everything", is_flag=True, help="Those too that never were routed to this connection.")
 @click.option("--dry-run", is_flag=True, help="Count them, and queue nothing.")
 def replay(config: Path, as_json: bool, **what: Any) -> None:  # noqa: ANN401 (as click hands it over)
@@ -268,7 +263,7 @@ def tap(config: Path, as_json: bool, count: int | None, **what: Any) -> None:  #
 @click.option(
     "--level", type=click.Choice(["info", "warning", "error"]), default="info", show_default=True, help="At least."
 )
-@click.option("--since", type=Moment(), metavar="TIME", help="Since this time: 1h, 14:30, 2026-11-22T14:30Z.")
+@click.option("--since", callback=_moment, metavar="TIME", help="Since this time: 1h, 14:30, 2026-11-22T14:30Z.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The newest so many.")
 @click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 def events(config: Path, as_json: bool, follow: bool, **what: Any) -> None:  # noqa: ANN401 (as click hands it over)

@@ -1,12 +1,17 @@
-"""All parts of a daemon, made from its settings: nothing runs yet. For the composition root alone."""
+"""All parts of a running daemon, built from the settings and wired together; and built anew, one by one, by a reload.
+
+For the composition root, the reload and the overview. `connections` and `configured` are the settings in force: the
+very objects that the parts look things up in, changed in place by `take_over` within one step of the loop.
+"""
 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from mqttbridge.crew import Crew
 from mqttbridge.downlinks.dispatch import Dispatcher
 from mqttbridge.downlinks.intake import DownlinkIntake
 from mqttbridge.downlinks.networks import make_network, way_back
@@ -19,7 +24,7 @@ from mqttbridge.sources.intake import Intake
 from mqttbridge.sources.mqtt import MqttIntake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from mqttbridge.clock import Clock
     from mqttbridge.downlinks.network import Network
@@ -27,9 +32,13 @@ if TYPE_CHECKING:
     from mqttbridge.journal.protocol import Journal
     from mqttbridge.observe.metrics import Metrics
     from mqttbridge.observe.throttle import Throttle
-    from mqttbridge.settings.schema import Settings
+    from mqttbridge.settings.schema import Connection, Settings, Source
+    from mqttbridge.sources.gaps import FrameCounters
+    from mqttbridge.sources.intake import Passage
 
-__all__ = ["Parts", "Tools", "build"]
+__all__ = ["Parts", "Tools"]
+
+V = TypeVar("V")
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -40,86 +49,145 @@ class Tools(msgspec.Struct, frozen=True):
     clock: Clock
     metrics: Metrics
     throttle: Throttle
+    passage: Passage | None = None
+    counters: FrameCounters | None = None
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """What lives as long as the daemon, by id."""
+class Parts:
+    """What lives in the daemon, by id."""
 
-    sessions: Mapping[str, BrokerSession] = {}
-    sources: Mapping[str, MqttIntake] = {}
-    dispatchers: Mapping[str, Dispatcher] = {}
-    networks: Mapping[str, Network] = {}
+    def __init__(self, settings: Settings, tools: Tools, *, orphans: Iterable[str] = ()) -> None:
+        """Make all parts. `orphans`: ids of sources that are gone, and that downlinks still wait for."""
+        self._tools = tools
+        self._gate = ConnectGate(tools.clock)
+        self.connections: dict[str, Connection] = dict(settings.connections)
+        self.configured: dict[str, Source] = dict(settings.sources)
+        """The settings of every source, by id."""
+        self._http: dict[str, HttpSource] = {}
+        self.router = Router(settings.flows, settings.connections)
+        self.networks: dict[str, Network] = {}
+        self.dispatchers: Crew[Dispatcher] = Crew()
+        self.sessions: Crew[BrokerSession] = Crew()
+        self.sources: Crew[MqttIntake] = Crew()
+        self._inbox = DownlinkIntake(
+            tools.downlinks,
+            self.connections,
+            self.networks,
+            self.configured,
+            self.router,
+            self._kick,
+            clock=tools.clock,
+            metrics=tools.metrics.downlinks,
+            throttle=tools.throttle,
+        )
+        self._intake = Intake(
+            tools.journal,
+            tools.downlinks,
+            self.router,
+            clock=tools.clock,
+            metrics=tools.metrics,
+            throttle=tools.throttle,
+            passage=tools.passage,
+            counters=tools.counters,
+        )
+        self.http = HttpIntake(self._http, self._intake)
+        """Takes the uplinks of all HTTP sources."""
+        self._know_http()
+        for name in (*self.configured, *(name for name in orphans if name not in self.configured)):
+            self.add_way_back(name)
+        for name in self.configured:
+            self.add_source(name)
+        for name in self.connections:
+            self.add_session(name)
 
+    # -- one by one ------------------------------------------------------------------------------------------------
 
-def build(settings: Settings, tools: Tools, *, orphans: Iterable[str]) -> tuple[Parts, HttpIntake]:
-    """Make all parts, and what takes the uplinks of all HTTP sources.
-
-    `orphans`: ids of sources that are gone, and that downlinks still wait for.
-    """
-    router = Router(settings.flows, settings.connections)
-    networks = {
-        name: network
-        for name, source in settings.sources.items()
-        if (network := make_network(name, source, settings.connections, clock=tools.clock)) is not None
-    }
-    dispatchers = {
-        name: _dispatcher(name, networks.get(name), settings, tools) for name in {*settings.sources, *orphans}
-    }
-    inbox = DownlinkIntake(
-        tools.downlinks,
-        settings.connections,
-        networks,
-        settings.sources,
-        router,
-        lambda source: dispatchers[source].kick(),
-        clock=tools.clock,
-        metrics=tools.metrics.downlinks,
-        throttle=tools.throttle,
-    )
-    intake = Intake(
-        tools.journal, tools.downlinks, router, clock=tools.clock, metrics=tools.metrics, throttle=tools.throttle
-    )
-    mqtt = {
-        name: MqttIntake(name, source, intake, clock=tools.clock, random=random.random)
-        for name, source in settings.sources.items()
-        if isinstance(source, MqttSource)
-    }
-    http = {name: source for name, source in settings.sources.items() if isinstance(source, HttpSource)}
-    return Parts(_sessions(settings, tools, inbox), mqtt, dispatchers, networks), HttpIntake(http, intake)
-
-
-def _dispatcher(source: str, network: Network | None, settings: Settings, tools: Tools) -> Dispatcher:
-    """Make what hands downlinks to one source's network server; without a network, what says why they go nowhere."""
-    known = settings.sources.get(source)
-    return Dispatcher(
-        source,
-        network,
-        tools.downlinks,
-        settings.connections,
-        clock=tools.clock,
-        random=random.random,
-        metrics=tools.metrics.downlinks,
-        throttle=tools.throttle,
-        why=f"source {source} is not configured any more" if known is None else f"source {source}: {way_back(known)}",
-    )
-
-
-def _sessions(settings: Settings, tools: Tools, inbox: DownlinkIntake) -> dict[str, BrokerSession]:
-    """Make the session of each active connection."""
-    gate = ConnectGate(tools.clock)
-    return {
-        name: BrokerSession(
+    def add_session(self, name: str) -> None:
+        """Make the session of a connection, if it is active."""
+        connection, tools = self.connections[name], self._tools
+        if not connection.active:
+            return
+        session = BrokerSession(
             name,
             connection,
             journal=tools.journal,
-            gate=gate,
+            gate=self._gate,
             clock=tools.clock,
             random=random.random,
             throttle=tools.throttle,
-            inbox=inbox,
+            inbox=self._inbox,
             downlinks=tools.downlinks,
             metrics=tools.metrics.downlinks,
         )
-        for name, connection in settings.connections.items()
-        if connection.active
-    }
+        self.sessions.add(name, session)
+
+    def add_source(self, name: str) -> None:
+        """Make what takes the uplinks of an MQTT source. HTTP sources share one, which knows them already."""
+        source = self.configured[name]
+        if isinstance(source, MqttSource):
+            self.sources.add(
+                name, MqttIntake(name, source, self._intake, clock=self._tools.clock, random=random.random)
+            )
+
+    def change_source(self, name: str) -> None:
+        """Have a source that runs look at its settings again. HTTP sources do so with every request."""
+        source, running = self.configured[name], self.sources.get(name)
+        if running is not None and isinstance(source, MqttSource):
+            running.reconfigure(source)
+
+    def add_way_back(self, name: str) -> None:
+        """Make what hands downlinks to a source's network server; without a way, what says why they go nowhere."""
+        tools, source = self._tools, self.configured.get(name)
+        network = None if source is None else make_network(name, source, self.connections, clock=tools.clock)
+        if network is not None:
+            self.networks[name] = network
+        dispatcher = Dispatcher(
+            name,
+            network,
+            tools.downlinks,
+            self.connections,
+            clock=tools.clock,
+            random=random.random,
+            metrics=tools.metrics.downlinks,
+            throttle=tools.throttle,
+            why=f"source {name} is not configured any more" if source is None else f"source {name}: {way_back(source)}",
+        )
+        self.dispatchers.add(name, dispatcher)
+
+    async def remove_ways_back(self, names: Iterable[str]) -> None:
+        """End what hands downlinks to these sources' network servers: what is on its way gets some seconds."""
+        leaving = list(names)
+        await self.dispatchers.remove(leaving)
+        for name in leaving:
+            if (network := self.networks.pop(name, None)) is not None:
+                await network.close()
+
+    async def close(self) -> None:
+        """Let go of the ways to the network servers, when all else has ended."""
+        for network in self.networks.values():
+            await network.close()
+
+    def take_over(self, settings: Settings) -> None:
+        """Put other settings in force, for whatever looks them up. No part begins or ends by it."""
+        self.router = Router(settings.flows, settings.connections)
+        _replace(self.connections, settings.connections)
+        _replace(self.configured, settings.sources)
+        self._know_http()
+        self._intake.use(self.router)
+        self._inbox.use(self.router)
+        for name, session in self.sessions.items():
+            if (connection := self.connections.get(name)) is not None:
+                session.reconfigure(connection)
+
+    def _know_http(self) -> None:
+        _replace(self._http, {name: each for name, each in self.configured.items() if isinstance(each, HttpSource)})
+
+    def _kick(self, source: str) -> None:
+        # A source that is gone, or being replaced: what is stored for it is read by the dispatcher that follows.
+        if (dispatcher := self.dispatchers.get(source)) is not None:
+            dispatcher.kick()
+
+
+def _replace(mapping: dict[str, V], other: dict[str, V]) -> None:
+    mapping.clear()
+    mapping.update(other)

@@ -66,6 +66,8 @@ class App:
         more: dict[str, Any] = {"connections": health.connections, "not_open": health.not_open}
         if health.downlinks:
             more["downlinks"] = health.downlinks
+        if health.config:
+            more["config"] = health.config
         if health.reasons:
             await problem(send, 503, "; ".join(health.reasons), reasons=health.reasons, **more)
         else:

@@ -26,13 +26,15 @@ class Health(msgspec.Struct, frozen=True):
     """How the daemon is. `reasons` (sentences) make it fail; `connections` counts them by state.
 
     `not_open` names the connections that are not OPENED, which does not make it fail: the first 100, inactive ones
-    last. `downlinks` (sentences) says what holds up downlinks, which does not make it fail either.
+    last. `downlinks` (sentences) says what holds up downlinks, which does not make it fail either, and neither does
+    `config`: why the file as it stands is not in force (a sentence).
     """
 
     reasons: tuple[str, ...]
     connections: Mapping[str, int]
     not_open: tuple[NotOpen, ...] = ()
     downlinks: tuple[str, ...] = ()
+    config: str = ""
 
 
 class View(Protocol):

@@ -55,6 +55,10 @@ class Witness(Protocol):
         """Hear how uplinks ended. What the journal drops itself is not told."""
         ...
 
+    def seen(self, connection: str, queued: Sequence[Queued]) -> None:
+        """Hear what a connection takes from its backlog: its ends may follow."""
+        ...
+
 
 class Journal(Protocol):
     """The durable queue."""
@@ -105,6 +109,10 @@ class Journal(Protocol):
 
         `before`: only those with a lower number; 0: any. Raises `JournalFailed`.
         """
+        ...
+
+    async def parked_named(self, numbers: Sequence[int]) -> list[Parked]:
+        """Give the parked uplinks with these numbers, as far as there are such. Raises `JournalFailed`."""
         ...
 
     async def parked_one(self, number: int) -> ParkedUplink | None:

@@ -136,6 +136,8 @@ class SqliteJournal:
                 self._unreadable[connection] = str(error)
             raise
         self._unreadable.pop(connection, None)
+        if found and self.witness is not None:
+            self.witness.seen(connection, found)
         return found
 
     async def _read(self, connection: str, after: int, limit: int) -> list[Queued]:

@@ -1,0 +1,336 @@
+"""The configuration in force, and how another one comes into force while the daemon runs.
+
+Invariants:
+
+1. A file with an error changes nothing: what runs goes on, and `problem` says why for health.
+2. A part whose settings do not differ is not touched; what changes in place keeps its link.
+3. What is stored stays stored: a connection that ends settles what is in flight, and its queue waits in the journal.
+4. One reload at a time; whoever asks meanwhile gets one of his own behind it.
+
+Order: accounts first (nothing may be routed to what the journal does not know), then the settings for whatever looks
+them up, in one step of the loop; then ends what ends, and begins what begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+
+from mqttbridge.control.plan import PlanReport, compare, new_topics
+from mqttbridge.errors import ConfigError, JournalError
+from mqttbridge.observe.log import get_logger
+from mqttbridge.settings.advice import advice
+from mqttbridge.settings.diff import Action, diff, in_force, renewed
+from mqttbridge.settings.watching import signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from mqttbridge.clock import Clock
+    from mqttbridge.model import Device
+    from mqttbridge.observe.metrics import Metrics
+    from mqttbridge.observe.notify import Notifier
+    from mqttbridge.parts import Parts
+    from mqttbridge.settings.diff import Diff, PartChange
+    from mqttbridge.settings.loader import Loaded
+    from mqttbridge.settings.schema import Settings
+    from mqttbridge.settings.watching import Signature
+    from mqttbridge.vitals import Stores
+
+__all__ = ["HISTORY_SHARE", "Reloader"]
+
+log = get_logger()
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the files; a change counts once two of them in a row agree."""
+LAST = 10
+"""Uplinks that are looked at for examples of topics,"""
+MAX_SHOWN = 50
+"""of so many connections."""
+PAGE = 1000
+MAX_DEVICES = 65_536
+"""Devices that a plan compares."""
+HISTORY_SHARE = 4
+"""The history may take this part of journal.maxSize."""
+GATHER = 0.05
+"""Seconds: signals that come together are one."""
+
+
+class Reloader:
+    """Implements `control.plan.Reloading`. `run` it as a task for signals, watched files and renewed certificates."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        parts: Parts,
+        stores: Stores,
+        *,
+        read: Callable[[], Loaded],
+        metrics: Metrics,
+        notifier: Notifier,
+        learn_secrets: Callable[..., None],
+        clock: Clock,
+    ) -> None:
+        """Begin with what was loaded at the start. `read` loads the file as it stands, and blocks.
+
+        `learn_secrets(*values)` is told every secret of a configuration before anything of it is used.
+        """
+        self.loaded = loaded
+        """The configuration in force."""
+        self.problem = ""
+        """Why the file as it stands is not in force: a sentence, empty while it is."""
+        self.on_applied: Callable[[Settings], None] = _nothing
+        """Called in the loop after another configuration has come into force, with the one before."""
+        self._parts = parts
+        self._stores = stores
+        self._read = read
+        self._metrics = metrics
+        self._notifier = notifier
+        self._learn_secrets = learn_secrets
+        self._files = loaded.files
+        self._known: Signature = ()
+        self._asked = anyio.Event()
+        self._one = anyio.Lock()
+        self._closed = False
+        self._clock = clock
+        metrics.reloaded(ok=True, at=clock.now())
+
+    def ask(self) -> None:
+        """Ask for a reload soon. From a signal's task; several that come together are one."""
+        self._asked.set()
+
+    async def close(self) -> None:
+        """Take no more reloads; wait for the one under way."""
+        self._closed = True
+        async with self._one:
+            pass
+
+    # -- what control/plan.py asks for ----------------------------------------------------------------------------
+
+    async def plan(self) -> PlanReport:
+        """Tell what a reload would do with the file as it stands."""
+        try:
+            fresh = await anyio.to_thread.run_sync(self._read)
+        except ConfigError as error:
+            return PlanReport(problems=error.problems)
+        self._learn_secrets(*fresh.secrets)
+        return await self._report(fresh, diff(self.loaded.settings, fresh.settings), applied=False)
+
+    async def reload(self) -> PlanReport:
+        """Put the file as it stands in force, and tell what that did; with an error in it, nothing is done."""
+        report = PlanReport()
+        async with self._one:
+            # Whoever asked may go away: what was begun is brought to its end.
+            with anyio.CancelScope(shield=True):
+                report = await self._reload()
+        return report
+
+    async def _reload(self) -> PlanReport:
+        self._notifier.reloading()
+        try:
+            return await self._take_up()
+        except ConfigError as error:
+            return self._refused(error.problems)
+        except JournalError as error:
+            return self._refused((f"the configuration was not taken up: {error}",))
+        finally:
+            self._notifier.ready()
+
+    async def _take_up(self) -> PlanReport:
+        if self._closed:
+            raise ConfigError(["the daemon is ending: nothing is taken up any more"])
+        fresh = await self._load()
+        difference = diff(self.loaded.settings, fresh.settings)
+        report = await self._report(fresh, difference, applied=True)
+        await self._apply(fresh, difference)
+        self.problem = ""
+        self._metrics.reloaded(ok=True, at=self._clock.now())
+        return report
+
+    def _refused(self, problems: Iterable[str]) -> PlanReport:
+        lines = tuple(problems)
+        for line in lines:
+            log.error("config.rejected", reason=line)
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        self.problem = f"the file as it stands is not in force: {lines[0]}{more}"
+        self._metrics.reloaded(ok=False, at=self._clock.now())
+        return PlanReport(problems=lines)
+
+    async def _load(self) -> Loaded:
+        """Read the file as it stands, to take it up. Raises `ConfigError`."""
+        before = await self._look(self._files)
+        try:
+            fresh = await anyio.to_thread.run_sync(self._read)
+        except ConfigError as error:
+            await self._know(before, error.files or self._files)
+            raise
+        await self._know(before, fresh.files)
+        self._learn_secrets(*fresh.secrets)
+        return fresh
+
+    async def _know(self, before: Signature, files: tuple[Path, ...]) -> None:
+        """Remember how the files looked when they were read: before, as what is written meanwhile must show later."""
+        self._known = before if files == self._files else await self._look(files)
+        self._files = files
+
+    @staticmethod
+    async def _look(files: tuple[Path, ...]) -> Signature:
+        return await anyio.to_thread.run_sync(signature, files)
+
+    async def _report(self, fresh: Loaded, difference: Diff, *, applied: bool) -> PlanReport:
+        """Put a difference into words, with the last uplinks of connections whose topics change."""
+        old, new = self.loaded.settings, fresh.settings
+        history = self._stores.history
+        uplinks = {id_: await history.latest(id_, LAST) for id_ in new_topics(difference, old, new)[:MAX_SHOWN]}
+        warnings = (*fresh.warnings, *advice(new))
+        devices = [] if difference.empty else await self._devices()
+        return await compare(difference, old, new, uplinks=uplinks, devices=devices, warnings=warnings, applied=applied)
+
+    async def _devices(self) -> list[Device]:
+        """Give what was learnt of devices: the first so many, by DevEUI."""
+        found: list[Device] = []
+        with contextlib.suppress(JournalError):
+            while len(found) < MAX_DEVICES:
+                page = await self._stores.downlinks.devices(found[-1].dev_eui if found else "", PAGE)
+                found += page
+                if len(page) < PAGE:
+                    break
+        return found
+
+    # -- applying -------------------------------------------------------------------------------------------------
+
+    async def _apply(self, fresh: Loaded, difference: Diff) -> None:
+        """Put a configuration in force. Raises `JournalError`: then nothing was changed."""
+        if difference.empty:
+            self.loaded = fresh
+            log.info("config.unchanged")
+            return
+        began = self._clock.monotonic()
+        before = self.loaded.settings
+        settings = in_force(before, fresh.settings)
+        await self._configure(settings)
+        self.loaded = msgspec.structs.replace(fresh, settings=settings, state_directory=self.loaded.state_directory)
+        self._parts.take_over(settings)
+        await self._end(difference)
+        await self._begin(settings, difference)
+        self._tell(difference, self._clock.monotonic() - began)
+        self.on_applied(before)
+
+    async def _configure(self, settings: Settings) -> None:
+        """Open the accounts of new connections, and change what the stores may keep. Raises `JournalError`."""
+        stores, journal = self._stores, settings.journal
+        await stores.journal.declare(settings.connections)
+        if journal != self.loaded.settings.journal:
+            await stores.journal.configure(max_size=journal.max_size, when_full=journal.when_full)
+            stores.history.configure(retention=journal.retention, max_size=journal.max_size // HISTORY_SHARE)
+
+    async def _end(self, difference: Diff) -> None:
+        """End what stops or restarts, all at once; a source's way back with every change of the source."""
+        ends = (Action.STOP, Action.RESTART)
+        async with anyio.create_task_group() as ending:
+            ending.start_soon(self._parts.sources.remove, [one.id for one in difference.sources if one.action in ends])
+            ending.start_soon(self._parts.remove_ways_back, [one.id for one in difference.sources])
+            ending.start_soon(
+                self._parts.sessions.remove, [one.id for one in difference.connections if one.action in ends]
+            )
+
+    async def _begin(self, settings: Settings, difference: Diff) -> None:
+        """Begin what starts or restarts."""
+        begins = (Action.START, Action.RESTART)
+        try:
+            orphans = await self._stores.downlinks.sources()
+        except JournalError:
+            # It says so itself. What waits for a source that is gone is told so after the next start.
+            orphans = []
+        for one in difference.sources:
+            if one.id in settings.sources or one.id in orphans:
+                self._parts.add_way_back(one.id)
+        for one in difference.connections:
+            if one.action in begins:
+                self._parts.add_session(one.id)
+        for one in difference.sources:
+            if one.action in begins:
+                self._parts.add_source(one.id)
+            elif one.action is Action.CHANGE:
+                self._parts.change_source(one.id)
+
+    # -- telling --------------------------------------------------------------------------------------------------
+
+    def _tell(self, difference: Diff, seconds: float) -> None:
+        """Tell what was done, a line for each part."""
+        changes = (*difference.connections, *difference.sources, *difference.flows)
+        counts = self._stores.journal.counts()
+        for one in changes:
+            self._tell_one(one, queued=counts[one.id].queued if one.id in counts else 0)
+        for each in difference.needs_restart:
+            log.warning("config.needs_restart", reason=f"{each.name} is {each.new} only after a restart of the daemon")
+        for warning in (*self.loaded.warnings, *advice(self.loaded.settings)):
+            log.warning("config.warning", reason=warning)
+        number = {action: sum(one.action is action for one in changes) for action in Action}
+        log.info(
+            "config.reloaded",
+            started=number[Action.START],
+            stopped=number[Action.STOP],
+            restarted=number[Action.RESTART],
+            changed=number[Action.CHANGE] + len(difference.daemon),
+            seconds=round(seconds, 3),
+        )
+
+    def _tell_one(self, one: PartChange, *, queued: int) -> None:
+        facts: dict[str, Any] = {one.part: one.id, "change": f"{one.action}: {one.why}" if one.why else str(one.action)}
+        if one.properties:
+            facts["properties"] = [each.name for each in one.properties]
+        if one.part == "connection" and one.action is Action.STOP:
+            facts["queued"] = queued
+        log.info("config.applied", **facts)
+        gone = one.part == "connection" and one.id not in self.loaded.settings.connections
+        if gone and queued:
+            log.warning("connection.orphaned", connection=one.id, queued=queued)
+
+    # -- files and signals ----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take up what is asked for, and what changes on disk, until cancelled."""
+        self._known = seen = await self._look(self._files)
+        while True:
+            with anyio.move_on_after(LOOK_EVERY):
+                await self._asked.wait()
+            if self._asked.is_set():
+                await anyio.sleep(GATHER)
+                self._asked = anyio.Event()
+                await self.reload()
+                continue
+            now = await self._look(self._files)
+            # Files are written in several steps: not before they rest.
+            if now != self._known and now == seen:
+                await self._changed()
+            seen = now
+
+    async def _changed(self) -> None:
+        """Take up files that changed: all of it if they are watched, else renewed certificates alone."""
+        if self.loaded.settings.watch:
+            await self.reload()
+            return
+        async with self._one:
+            if self._closed:
+                return
+            try:
+                fresh = await self._load()
+                settings = renewed(self.loaded.settings, fresh.settings)
+                difference = diff(self.loaded.settings, settings)
+                if not difference.empty:
+                    for one in (*difference.connections, *difference.sources):
+                        log.info("config.renewed", **{one.part: one.id})
+                    await self._apply(msgspec.structs.replace(self.loaded, settings=settings), difference)
+            except (ConfigError, JournalError):
+                # Somebody is in the middle of an edit, and asks for a reload when it is done; or the disk fails, which
+                # the journal tells.
+                return
+
+
+def _nothing(_: Settings) -> None:
+    """Nobody wants to know."""
