@@ -93,6 +93,11 @@ class Metrics:
         self._read_later()
         ProcessCollector(registry=self._registry)
 
+    def _on_disk(self) -> set[str]:
+        """Give the connections that uplinks or downlinks wait for."""
+        queued = {name for name, account in dict(self._counts()).items() if account.queued}
+        return queued | {name for name, waiting in dict(self._downlinks_waiting()).items() if waiting}
+
     def _by_source(self, name: str, text: str, *labels: str) -> Counter:
         counter = Counter(name, text, "source", *labels)
         self._registry.register(counter)
@@ -182,7 +187,7 @@ class Metrics:
         It reads files in /proc, and takes some 50 ms with 1,000 connections: the event loop hands it to a thread.
         Plain dicts are copied in one step, so the loop may change them meanwhile.
         """
-        self.downlinks.prune(lambda: self._counts().keys() | self._downlinks_waiting().keys())
+        self.downlinks.prune(self._on_disk)
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -231,7 +236,7 @@ class DownlinkMetrics:
             self._ended.announce(connection, outcome)
 
     def forget(self, connection: str) -> None:
-        """Show a connection no more that is not configured any more: once nothing of it is on disk."""
+        """Show a connection no more that is not configured any more: once nothing waits for it."""
         self._leaving.add(connection)
 
     def prune(self, kept: Callable[[], Collection[str]]) -> None:

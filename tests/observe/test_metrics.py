@@ -200,7 +200,7 @@ def test_a_source_that_is_gone_is_not_shown_again_by_what_it_had_under_way(world
     assert world.metrics.taken() == {"ns": Taken(1, 0, 2)}
 
 
-def test_a_connection_that_is_gone_is_shown_while_anything_of_it_is_on_disk(world: World) -> None:
+def test_the_downlinks_of_a_connection_that_is_gone_are_shown_while_anything_waits_for_it(world: World) -> None:
     downlinks = world.metrics.downlinks
     name = "mqttbridge_connection_downlinks_received_total"
     for connection in ("acme", "waits", "empty"):
@@ -212,8 +212,9 @@ def test_a_connection_that_is_gone_is_shown_while_anything_of_it_is_on_disk(worl
         downlinks.forget(connection)
     assert [world.value(name, connection=each) for each in ("acme", "waits", "empty")] == [4, 4, None]
     downlinks.downlink_ended("waits", DownlinkOutcome.QUEUED)
-    world.counts.clear()
+    world.counts["acme"] = Counts(routed=1, expired=1)
     assert [world.value(name, connection=each) for each in ("acme", "waits")] == [None, 4]
+    assert world.value("mqttbridge_connection_uplinks_total", connection="acme", outcome="expired") == 1
     assert world.value("mqttbridge_connection_downlinks_total", connection="waits", outcome="queued") == 1
 
 
