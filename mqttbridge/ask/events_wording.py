@@ -29,7 +29,7 @@ def lines_of(event: Mapping[str, Any], zone: tzinfo | None = None) -> Iterator[L
     level = event["level"]
     words = [f"{at:%Y-%m-%d %H:%M:%S}", level.upper() if level in STYLES else "", event["event"]]
     words += [_value(event[name]) for name in SUBJECTS if name in event]
-    reason, *more = str(event.get("reason", "")).split("\n")
+    reason, *more = str(event.get("reason", "")).strip().split("\n")
     others = [f"{name}={_value(value)}" for name, value in event.items() if name not in HEAD]
     head = " ".join(word for word in words if word)
     texts = [head + (f": {reason}" if reason else ""), *more]

@@ -44,8 +44,8 @@ def lines_of(line: TapLine, zone: tzinfo | None = None) -> Iterator[Line]:
     bad = line.what in {"expired", "parked", "dropped", "unrouted"} or line.outcome not in {"", "queued"}
     for part in textwrap.wrap(text, WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False):
         yield Line(part, "bad" if bad else "plain")
-    if document := bytes(line.document):
-        yield Line(f"  {clean(document.decode('utf-8', 'replace'))}")
+    if line.document:
+        yield Line(f"  {clean(bytes(line.document).decode('utf-8', 'replace'))}")
 
 
 def clean(text: str) -> str:

@@ -51,7 +51,6 @@ DOWNLINKS = {f"downlink.{outcome}": outcome for outcome in ("queued", "rejected"
 DROPPED = "uplink.dropped"
 TOLD = ("source", "connection", "dev_eui", "topic", "key", "reason")
 """Fields of these events that are shown."""
-NOTHING = msgspec.Raw()
 Whose = tuple[str, str, int | None, int]
 """What is remembered of an uplink: source, DevEUI, FCntUp, when it was received (ms)."""
 
@@ -176,7 +175,7 @@ class Tap:
             size=size,
             origin=uplink.origin,
             seq=one.seq,
-            document=_document(uplink.body) if shown else NOTHING,
+            document=_document(uplink.body) if shown else msgspec.UNSET,
         )
         self._put(line, size if shown else 0)
         return True

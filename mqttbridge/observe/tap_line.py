@@ -45,5 +45,5 @@ class TapLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     count: int = 1
     """How many uplinks this line stands for, or how many lines were left out."""
-    document: msgspec.Raw = msgspec.Raw()
+    document: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """If it was asked for: the uplink as it came, a JSON value; as text, should it not be JSON."""
