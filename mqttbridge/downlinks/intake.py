@@ -291,17 +291,24 @@ class DownlinkIntake:
         if refusal:
             raise DocumentError(refusal)
         case.source = self._source_of(device)
-        network = self._networks.get(case.source)
-        if network is None:
-            why = way_back(self._sources[case.source]) or "it has no way back"
-            raise DocumentError(
-                f"the source {short(case.source)}, which this device belongs to, takes no downlinks: {why}"
-            )
+        network = await self._network(case.source)
         way = device.way if device is not None and device.source == case.source else ""
         error = network.refusal(downlink, way)
         if error is not None:
             raise error
         return downlink, way
+
+    async def _network(self, source: str) -> Network:
+        """Give the network of a source. Raises `DocumentError`: it has none. One being replaced is waited for."""
+        while (network := self._networks.get(source)) is None:
+            settings = self._sources.get(source)
+            why = "it is not configured any more" if settings is None else way_back(settings)
+            if why:
+                raise DocumentError(
+                    f"the source {short(source)}, which this device belongs to, takes no downlinks: {why}"
+                )
+            await self._sleep(LOOK_EVERY)
+        return network
 
     def _parsed(self, case: _Case) -> Downlink:
         """Read the message. What can be known of one that is refused is noted in the case first."""

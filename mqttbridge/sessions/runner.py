@@ -143,6 +143,8 @@ class BrokerSession:
         For a change of what the broker sees (address, login, client id, QoS, what is subscribed to …) a session ends,
         and another one begins. One that waits, or has given up, goes on doing so.
         """
+        if settings.configuration == self._configuration:
+            return
         strategy = settings.configuration.reconnect_strategy
         if strategy != self._policy.strategy:
             self._policy = msgspec.structs.replace(self._policy, strategy=strategy)

@@ -105,3 +105,19 @@ def test_without_names_it_is_the_devices_whose_uplinks_come_here() -> None:
 def test_without_flows_everybody_who_is_active_may_command_everything() -> None:
     connections = {"acme": connection()}
     assert Devices(connections, Router({}, connections)).refusal("acme", DEV_EUI, None) == ""
+
+
+def test_other_flows_and_other_patterns_count_from_now_on() -> None:
+    connections = {"acme": connection(), "beta": connection()}
+    devices = Devices(connections, Router({"f": Flow(connections=("beta",))}, connections))
+    assert devices.refusal("acme", DEV_EUI, None) != ""
+    devices.use(Router({}, connections))
+    assert devices.refusal("acme", DEV_EUI, None) == ""
+    connections["acme"] = connection(downlink_devices=("70B3*",))
+    assert "downlinkDevices" in devices.refusal("acme", DEV_EUI, None)
+    connections["acme"] = connection(downlink_devices=("0018*",))
+    assert devices.refusal("acme", DEV_EUI, None) == ""
+    assert "downlinkDevices" in devices.refusal("acme", OTHER, None)
+    connections["acme"] = connection()
+    assert devices.refusal("acme", OTHER, None) == ""
+    assert devices._patterns == {}

@@ -512,3 +512,109 @@ async def test_a_receipt_that_cannot_be_made_is_lost_alone_and_its_downlink_ends
     assert len(named(lines, "downlink.crashed")) == 1
     assert (world.network.taken[1], world.network.taken[2]) == (1, 1)
     assert world.metrics.lost == {"acme": 1}
+
+
+# -- one after the other: the source has other settings --------------------------------------------------------------
+
+
+@asynccontextmanager
+async def following(world: World, **other: Any) -> AsyncIterator[Dispatcher]:  # noqa: ANN401 (any argument)
+    """Run a dispatcher that follows the one of the world, which has ended."""
+    world.dispatcher = world.make(before=world.dispatcher, **other)
+    async with world.running():
+        yield world.dispatcher
+
+
+async def test_one_that_follows_sends_what_is_left_and_nothing_that_was_answered(world: World) -> None:
+    world.journal.put(*(pending(seq, f"{seq:016X}") for seq in range(1, 41)))
+    world.network.gate.clear()
+    async with world.running() as task:
+        await until(lambda: len(world.network.sent) == 16)
+        world.dispatcher.stop()
+        world.network.gate.set()
+        world.journal.put(pending(41, A))
+        world.dispatcher.kick()  # too late for this one
+        await asyncio.wait_for(task, 5)
+    assert len(world.journal.concluded) == 16, "what was under way was waited for"
+    async with following(world):
+        await world.ended(41)
+    assert world.network.taken == dict.fromkeys(range(1, 42), 1)
+    assert world.journal.queue == {}
+
+
+async def test_one_that_follows_stores_the_ends_that_could_not_be_stored_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "STOP_LIMIT", 0.05)
+    monkeypatch.setattr(dispatch, "JOURNAL_RETRY", 0.01)
+    world.journal.put(pending(1, A), pending(2, B))
+    world.network.gate.clear()
+    async with world.running() as task:
+        await until(lambda: len(world.network.sent) == 2)
+        world.journal.failing = True
+        world.network.gate.set()
+        world.dispatcher.stop()
+        await asyncio.wait_for(task, 5)
+    assert not world.metrics.ended
+    async with following(world):
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert world.network.sent == [1, 2], "nothing is sent before they are stored"
+        world.journal.failing = False
+        await world.ended(2)
+    assert world.network.taken == {1: 1, 2: 1}
+    assert world.receipt(1)["outcome"] == world.receipt(2)["outcome"] == "queued"
+    assert world.metrics.ended.total() == 2
+
+
+@pytest.mark.usefixtures("lines")
+async def test_an_answer_that_comes_while_it_ends_is_handed_on_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "STOP_LIMIT", 0.05)
+    conclude = world.journal.conclude
+
+    async def broken(ends: Sequence[ConcludedDownlink]) -> None:
+        raise RuntimeError(len(ends))
+
+    world.journal.conclude = broken  # type: ignore[method-assign]
+    world.journal.put(pending(1, A), pending(2, B))
+    async with world.running() as task:
+        await until(lambda: world.dispatcher.status().why)
+        world.dispatcher.stop()
+        await asyncio.wait_for(task, 5)
+    world.journal.conclude = conclude  # type: ignore[method-assign]
+    async with following(world):
+        await world.ended(2)
+    assert world.network.taken == {1: 1, 2: 1}
+
+
+async def test_what_was_answered_with_later_is_tried_at_once_by_the_one_that_follows(world: World) -> None:
+    world.network.script = lambda _: DOWN
+    world.journal.put(pending(1, A))
+    async with world.running():
+        await until(lambda: world.metrics.retried["lrc"] == 1)
+    world.network.script = lambda _: Taken()
+    async with following(world) as second:
+        assert second.status().why == ""
+        await world.ended(1)
+    assert world.receipt(1)["outcome"] == "queued"
+
+
+async def test_of_a_removed_source_what_is_left_fails_and_one_that_comes_back_takes_what_comes_then(
+    world: World,
+) -> None:
+    world.network.script = lambda _: Later("busy")
+    world.journal.put(pending(1, A))
+    async with world.running():
+        await until(lambda: world.metrics.retried["lrc"] == 1)
+    async with following(world, network=None, why="source lrc is not configured any more"):
+        await world.ended(1)
+        assert world.receipt(1)["outcome"] == "failed"
+        assert world.receipt(1)["reason"] == "source lrc is not configured any more"
+    world.network.script = lambda _: Taken()
+    world.journal.put(pending(2, A))
+    async with following(world):
+        await world.ended(2)
+    assert world.receipt(2)["outcome"] == "queued"
+    assert world.network.sent == [1, 2]

@@ -112,6 +112,29 @@ async def test_the_connections_credentials_stand_over_the_sources_and_the_uplink
             assert type(await network.send(pending())) is Taken
 
 
+async def test_credentials_that_change_count_for_the_next_downlink_and_are_hidden_too() -> None:
+    connections = {"acme": connection(downlink_as_id="OWN", downlink_as_key=AS_KEY)}
+    async with FakeLrc({"OWN": AS_KEY, "NEW": OTHER_KEY}) as lrc, to(lrc_source(lrc.url), connections) as network:
+        assert type(await network.send(pending(connection="acme"))) is Taken
+        connections["acme"] = connection(downlink_as_id="NEW", downlink_as_key=OTHER_KEY)
+        assert type(await network.send(pending(connection="acme"))) is Taken
+        del connections["acme"]
+        assert type(await network.send(pending(connection="acme"))) is Refused
+    assert [values["AS_ID"] for values in lrc.queued] == ["OWN", "NEW"]
+    connections["acme"] = connection(downlink_as_id="NEW", downlink_as_key=OTHER_KEY)
+    async with KeyEcho() as echo, to(lrc_source(echo.url), connections) as network:
+        answer = await network.send(pending(connection="acme"))
+        assert isinstance(answer, Refused)
+        assert OTHER_KEY not in answer.reason
+
+
+class KeyEcho(Server):
+    """Knows the key, and says so."""
+
+    def handle(self, request: Request) -> Answer:
+        return Answer(403, f"key of {request.path}: {OTHER_KEY}".encode())
+
+
 async def test_an_lrc_that_checks_refuses_by_name() -> None:
     async with FakeLrc({AS_ID: AS_KEY}) as lrc:
         for changes, words, ahead in (

@@ -18,8 +18,9 @@ from mqttbridge.downlinks.receipts import Ended, receipt
 from mqttbridge.errors import JournalFailed
 from mqttbridge.model import Device, DownlinkOutcome
 from mqttbridge.mqtt.link import Received
-from mqttbridge.settings.schema import HttpSource
-from tests.downlinks import hostile
+from mqttbridge.routing import Router
+from mqttbridge.settings.schema import Flow, HttpSource
+from tests.downlinks import hostile, memory
 from tests.downlinks.hostile import Desk
 from tests.downlinks.memory import DEV_EUI, NOW
 
@@ -400,6 +401,81 @@ async def test_waiting_can_be_cancelled(desk: Desk) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(desk.journal.accepted) == ROOM
+
+
+# --- settings that change
+
+
+async def test_a_faster_rate_counts_for_those_who_wait_already(lines: list[Any]) -> None:
+    desk = Desk(downlink_rate=1)
+
+    async def sleep(seconds: float) -> None:
+        await desk.hands.sleep(seconds)
+        desk.connections["acme"] = changed
+
+    changed = memory.connection(downlink_rate=1000)
+    desk.intake = desk.make(sleep=sleep)
+    await desk.intake.take("acme", [message()] * 500)
+    assert desk.hands.time - 1000 < 2.0
+    assert "downlink.delayed" in {line["event"] for line in lines}
+
+
+async def test_other_ports_patterns_and_devices_count_from_the_next_message_on(desk: Desk) -> None:
+    await taken(desk, message())
+    desk.connections["acme"] = memory.connection(downlink_topic_pattern="other/{DevEUI}", downlink_port=77)
+    told = json.loads((await taken(desk, message()))[0].receipt.body)
+    assert "does not fit downlinkTopicPattern" in told["reason"]
+    (one,) = await taken(desk, message(topic=f"other/{DEV_EUI}", FPort=None))
+    assert one.downlink is not None
+    assert one.downlink.fport == 77
+    desk.connections["acme"] = memory.connection(downlink_devices=("70B3*",))
+    assert (await taken(desk, message()))[0].downlink is None
+
+
+async def test_other_flows_and_sources_count_from_the_next_message_on(desk: Desk) -> None:
+    desk.intake.use(Router({"f": Flow(connections=("quiet",))}, desk.connections))
+    assert (await taken(desk, message()))[0].downlink is None
+    desk.intake.use(Router({}, desk.connections))
+    assert (await taken(desk, message()))[0].downlink is not None
+    del desk.networks["lrc"]
+    desk.sources["lrc"] = HttpSource()
+    told = json.loads((await taken(desk, message()))[0].receipt.body)
+    assert "takes no downlinks: it has no apiUrl" in told["reason"]
+    del desk.sources["lrc"]
+    told = json.loads((await taken(desk, message()))[0].receipt.body)
+    assert "no source is configured" in told["reason"]
+
+
+async def test_a_way_back_that_is_being_replaced_is_waited_for() -> None:
+    desk = Desk()
+    desk.journal.learn([Device(DEV_EUI, "lrc", "way")])
+    network = desk.networks.pop("lrc")
+    sleeps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        await asyncio.sleep(0)
+        if len(sleeps) == 3:
+            desk.networks["lrc"] = network
+
+    desk.intake = desk.make(sleep=sleep)
+    (one,) = await taken(desk, message())
+    assert one.downlink is not None
+    assert len(sleeps) == 3
+
+
+async def test_a_connection_that_comes_later_is_known_and_of_one_that_is_gone_nothing_is_taken(desk: Desk) -> None:
+    desk.connections["new"] = memory.connection()
+    desk.intake.use(Router({}, desk.connections))
+    assert (await taken(desk, message(), connection="new"))[0].downlink is not None
+    del desk.connections["new"]
+    waiting = asyncio.ensure_future(desk.intake.take("new", [message()]))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert len(desk.journal.accepted) == 1
 
 
 # --- hostile messages

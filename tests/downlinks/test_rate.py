@@ -52,3 +52,19 @@ def test_after_the_wait_it_told_there_is_one(rate: int, wanted: int, ago: float)
     bucket.take(10 * rate, 0.0)
     wait = bucket.wait(wanted, ago)
     assert bucket.available(ago + wait) >= 1
+
+
+@given(first=st.integers(1, 1000), second=st.integers(1, 1000), used=st.integers(0, 10_000), times=st.integers(1, 5))
+def test_a_change_of_the_rate_keeps_it_as_full_as_it_is(first: int, second: int, used: int, times: int) -> None:
+    bucket = Bucket(first, 0.0)
+    bucket.take(min(used, 10 * first), 0.0)
+    full = bucket._tokens / (10 * first)
+    for _ in range(times):
+        bucket.change(second, 0.0)
+        assert abs(bucket._tokens / (10 * second) - full) < 1e-6
+        bucket.change(first, 0.0)
+    assert bucket.available(0.0) == max(0, 10 * first - used)
+    bucket.change(second, 1000.0)
+    assert bucket.available(1000.0) == 10 * second
+    bucket.take(10 * second, 1000.0)
+    assert bucket.available(1001.0) == second

@@ -15,6 +15,8 @@ import pytest_asyncio
 
 from mqttbridge.errors import JournalFailed
 from mqttbridge.observe import throttle
+from mqttbridge.settings.schema import HttpSource, MqttSource
+from mqttbridge.settings.secret import Secret
 from mqttbridge.sources import asgi, intake
 from mqttbridge.sources import http as sources_http
 from tests.support.bridge import NDJSON, NOBODY, edited, to, until, uplink
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from mqttbridge.model import Uplink
     from tests.support.inside import Inside
 
 AS_KEY = "00112233445566778899aabbccddeeff"
@@ -593,3 +596,92 @@ async def test_what_no_journal_of_this_size_can_hold_is_too_large_and_not_to_be_
         assert answer.status_code == 413
         assert "retry-after" not in answer.headers
         assert (await here.post("lrc", uplink(2))).status_code == 200
+
+
+# -- where an uplink came from, and sources that change --------------------------------------------------------------
+
+
+class Kept:
+    """Of an intake what the HTTP source uses; keeps what it is given."""
+
+    largest = 1024 * 1024
+
+    def __init__(self) -> None:
+        self.uplinks: list[Uplink] = []
+        self.refused: list[tuple[str, str]] = []
+
+    def now(self) -> int:
+        return 1_700_000_000_000
+
+    async def accept(self, source: str, uplinks: list[Uplink], *, window: int) -> None:
+        assert {one.source for one in uplinks} == {source}
+        assert window == 600_000
+        self.uplinks += uplinks
+
+    def rejected(self, source: str, kind: str, *_: object, near: str = "", **facts: object) -> None:
+        assert facts["client"]
+        self.refused.append((source or near, kind))
+
+
+async def direct(
+    app: sources_http.HttpIntake, path: str, body: bytes, *headers: tuple[bytes, bytes], query: bytes = b""
+) -> int:
+    """Give the status of the answer to a POST from 10.0.0.7."""
+    scope = {
+        "path": path,
+        "method": "POST",
+        "query_string": query,
+        "headers": [(b"content-type", b"application/json"), *headers],
+        "client": ("10.0.0.7", 1234),
+    }
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent[0]["status"]
+
+
+@pytest.mark.parametrize(
+    ("asks", "origin"),
+    [
+        ({}, "POST from 10.0.0.7, not authenticated"),
+        ({"authorization": Secret("Bearer x")}, "POST from 10.0.0.7, Authorization verified"),
+        ({"as_key": Secret(AS_KEY)}, "POST from 10.0.0.7, Token verified"),
+        (
+            {"as_key": Secret(AS_KEY), "authorization": Secret("Bearer x")},
+            "POST from 10.0.0.7, Token and Authorization verified",
+        ),
+    ],
+)
+async def test_an_uplink_knows_where_it_came_from_and_how_it_was_checked(
+    monkeypatch: pytest.MonkeyPatch, asks: dict[str, Any], origin: str
+) -> None:
+    monkeypatch.setattr(sources_http, "verify", lambda *_: None)
+    kept = Kept()
+    app = sources_http.HttpIntake({"lrc": HttpSource(**asks)}, kept)
+    query = b"Token=00&LrnDevEui=0018B20000000B20&Time=x"
+    assert await direct(app, "/uplink/lrc", uplink(1), (b"authorization", b"Bearer x"), query=query) == 200
+    assert [one.origin for one in kept.uplinks] == [origin]
+
+
+async def test_sources_are_looked_up_at_each_request_and_only_those_of_http_are_served() -> None:
+    kept = Kept()
+    sources: dict[str, Any] = {"ns": MqttSource(host_name="localhost", topics=("a",))}
+    app = sources_http.HttpIntake(sources, kept)
+    assert await direct(app, "/uplink/lrc", uplink(1)) == 404
+    assert await direct(app, "/uplink/ns", uplink(1)) == 404
+    sources["lrc"] = HttpSource()
+    assert await direct(app, "/uplink/lrc", uplink(2)) == 200
+    assert await direct(app, "/uplink/LRC", uplink(3)) == 404
+    sources["lrc"] = HttpSource(authorization=Secret("Bearer x"))
+    assert await direct(app, "/uplink/lrc", uplink(4)) == 401
+    del sources["lrc"]
+    assert await direct(app, "/uplink/lrc", uplink(5)) == 404
+    assert [one.fcnt for one in kept.uplinks] == [2]
+    unknown = [name for name, kind in kept.refused if kind == "unknown_source"]
+    assert unknown == ["", "", "lrc", ""], "ns is no source that could have been meant"

@@ -16,6 +16,7 @@ from mqttbridge.observe import throttle
 from mqttbridge.observe.metrics import Metrics
 from mqttbridge.observe.throttle import BURST, Throttle
 from mqttbridge.sources import intake as module
+from mqttbridge.sources.gaps import FrameCounters
 from mqttbridge.sources.intake import Intake
 from tests.support.bridge import SAMPLE, uplink
 from tests.support.inside import Told
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 HEALTH = JournalHealth("", 0, 1024 * 1024)
+MISSING = "{} missing between FCntUp {} and {}"
 
 
 class Clock:
@@ -84,6 +86,20 @@ class Router:
         return (*connections, sender)
 
 
+class Passed:
+    """Remembers what did not go into the journal."""
+
+    def __init__(self) -> None:
+        self.nowhere: list[int | None] = []
+        self.copies: list[tuple[str, int | None]] = []
+
+    def unrouted(self, uplinks: Sequence[Uplink]) -> None:
+        self.nowhere += [one.fcnt for one in uplinks]
+
+    def duplicates(self, source: str, uplinks: Sequence[Uplink]) -> None:
+        self.copies += [(source, one.fcnt) for one in uplinks]
+
+
 class Parts:
     """An intake and what it works with."""
 
@@ -93,10 +109,17 @@ class Parts:
         monkeypatch.setattr(throttle, "log", self.told)
         self.clock, self.journal, self.devices = Clock(), Journal(), Devices()
         self._metrics = Metrics(lambda: {"acme": Counts()}, dict, lambda: HEALTH)
-        throttled = Throttle(self.clock)
-        self.intake = Intake(
-            self.journal, self.devices, Router(), clock=self.clock, metrics=self._metrics, throttle=throttled
-        )
+        self.throttle = Throttle(self.clock)
+        self.intake = self.make()
+
+    def make(self, **other: Any) -> Intake:  # noqa: ANN401 (any argument)
+        arguments: dict[str, Any] = {
+            "clock": self.clock,
+            "metrics": self._metrics,
+            "throttle": self.throttle,
+            **other,
+        }
+        return Intake(self.journal, self.devices, Router(), **arguments)
 
     async def count(self, name: str) -> int:
         text = (await asyncio.to_thread(self._metrics.render))[0].decode()
@@ -194,3 +217,83 @@ async def test_a_report_is_not_lost_when_its_sender_cannot_be_found_out(parts: P
     await parts.intake.accept("lrc", [report("00000000000000AA"), *uplinks(2)])
     assert [entry.uplink.fcnt for entry in parts.journal.entries] == [2]
     assert await parts.count("unrouted") == 1
+
+
+# -- what the history hears, and gaps --------------------------------------------------------------------------------
+
+
+async def test_what_goes_nowhere_and_what_came_before_is_heard_of(parts: Parts) -> None:
+    passed = Passed()
+    intake = parts.make(passage=passed)
+    await intake.accept("lrc", uplinks(0, 1, 2, 3))
+    parts.journal.again = [1]
+    await intake.accept("ns", uplinks(4, 6, 5))
+    assert passed.nowhere == [1, 3, 5]
+    assert passed.copies == [("ns", 6)]
+
+
+async def test_what_is_not_stored_is_not_heard_of(parts: Parts) -> None:
+    passed, counters = Passed(), FrameCounters()
+    intake = parts.make(passage=passed, counters=counters)
+    parts.journal.full = True
+    with pytest.raises(JournalFull):
+        await intake.accept("lrc", uplinks(0, 1))
+    assert (passed.nowhere, len(counters)) == ([], 0)
+
+
+async def test_uplinks_that_are_missing_are_counted_and_told(parts: Parts) -> None:
+    intake = parts.make(counters=FrameCounters({"0018B20000000B20": 10}))
+    await intake.accept("lrc", uplinks(11, 12, 16))
+    await intake.accept("ns", uplinks(17, 19))
+    told = [(level, fields) for level, event, fields in parts.told.lines if event == "uplink.missing"]
+    device = {"dev_eui": "0018B20000000B20"}
+    assert told == [
+        ("info", {"source": "lrc", **device, "fcnt": 16, "count": 3, "reason": MISSING.format("3 uplinks", 12, 16)}),
+        ("info", {"source": "ns", **device, "fcnt": 19, "count": 1, "reason": MISSING.format("1 uplink", 17, 19)}),
+    ]
+    assert await parts.count("missing") == 4
+
+
+async def test_over_the_end_of_a_counter_the_sentence_is_right_too(parts: Parts) -> None:
+    intake = parts.make(counters=FrameCounters({"0018B20000000B20": 65_530}))
+    await intake.accept("lrc", uplinks(2))
+    await intake.accept("lrc", uplinks(70_000, 70_004))
+    reasons = [fields["reason"] for _, event, fields in parts.told.lines if event == "uplink.missing"]
+    assert reasons[0] == MISSING.format("7 uplinks", 65_530, 2)
+    assert reasons[-1] == MISSING.format("3 uplinks", 70_000, 70_004)
+
+
+async def test_copies_and_reports_make_no_gap(parts: Parts) -> None:
+    intake = parts.make(counters=FrameCounters({"0018B20000000B20": 3}))
+    parts.journal.again = [0]
+    await intake.accept("lrc", uplinks(8))
+    parts.journal.again = []
+    await intake.accept("lrc", [report("")])
+    assert "uplink.missing" not in parts.told.events("info")
+
+
+async def test_gaps_do_not_flood_the_log(parts: Parts) -> None:
+    intake = parts.make(counters=FrameCounters())
+    await intake.accept("lrc", uplinks(*range(0, 200, 2)))
+    assert parts.told.events("info").count("uplink.missing") == BURST
+    assert await parts.count("missing") == 99
+
+
+async def test_other_flows_count_from_the_next_uplink_on_and_never_amid_one_batch(parts: Parts) -> None:
+    class Everywhere(Router):
+        def route(self, one: Uplink) -> tuple[str, ...]:  # noqa: ARG002
+            return ("beta",)
+
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def sender(dev_eui: str, name: str) -> None:  # noqa: ARG001
+        asked.set()
+        await go_on.wait()
+
+    parts.devices.sender = sender  # type: ignore[method-assign]
+    batch = asyncio.ensure_future(parts.intake.accept("lrc", [*uplinks(2), report("x"), *uplinks(4)]))
+    await asked.wait()
+    parts.intake.use(Everywhere())
+    go_on.set()
+    await batch
+    assert {entry.connections for entry in parts.journal.entries} == {("beta",)}

@@ -7,11 +7,14 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
+from mqttbridge.clock import SystemClock
 from mqttbridge.errors import JournalFull
 from mqttbridge.mqtt.link import Received
+from mqttbridge.settings.schema import MqttSource
 from mqttbridge.sources import mqtt
 from tests.brokers.fake import fake_broker
 from tests.brokers.recorder import publish, recorder
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from mqttbridge.model import Uplink
     from tests.brokers.mosquitto import Mosquitto
+    from tests.support.inside import Inside
 
 OUT = {"uplinkTopicPattern": "out/{DevEUI}"}
 
@@ -76,7 +80,7 @@ async def test_the_broker_is_acknowledged_only_after_the_commit(
             return await append(entries)
 
         monkeypatch.setattr(here.journal, "append", refusing)
-        await _opened(here.daemon._parts.sources["ns"])
+        await _opened(source_of(here))
         await publish_lines(plain_mosquitto, "ns/x/up", [uplink(number) for number in range(100)])
 
         async def tried_often() -> bool:
@@ -305,7 +309,7 @@ async def test_it_says_since_when_it_is_not_open_whatever_it_tries(
     async with fake_broker() as broker:
         broker.script.connack = 3
         async with inside(tmp_path, sources={"ns": subscribed(broker)}) as here:
-            source = here.daemon._parts.sources["ns"]
+            source = source_of(here)
             began = source.status().since
 
             async def tried_often() -> bool:
@@ -346,7 +350,7 @@ async def test_a_source_that_came_back_after_many_failures_says_so(
     told = Told()
     monkeypatch.setattr(mqtt, "log", told)
     async with fake_broker() as broker, inside(tmp_path, sources={"ns": subscribed(broker)}) as here:
-        source = here.daemon._parts.sources["ns"]
+        source = source_of(here)
         await _opened(source)
         await broker.stop()
 
@@ -370,7 +374,7 @@ async def test_a_bug_costs_a_source_its_link_and_no_uplink(tmp_path: Path, monke
             "connections": {"acme": to(NOBODY)},
         }
         async with inside(tmp_path, **sections) as here:
-            source = here.daemon._parts.sources["ns"]
+            source = source_of(here)
             await _opened(source)
             accept, crashes = source._intake.accept, 2
 
@@ -416,7 +420,7 @@ async def buffer(
     monkeypatch.setattr(mqtt, "jitter", lambda _last, _random: 600.0)
     sources = {"ns": subscribed(Dead(), "ns")}
     async with inside(tmp_path, sources=sources) as here:
-        source = here.daemon._parts.sources["ns"]
+        source = source_of(here)
 
         async def failed() -> bool:
             return source._failures == 1
@@ -483,3 +487,69 @@ async def test_a_source_that_ends_does_not_read_on(buffer: tuple[mqtt.MqttIntake
     source.stop()
     await _consumed(source)
     assert link.asked == ["acknowledge 10"]
+
+
+# -- where an uplink came from, and settings that change -------------------------------------------------------------
+
+
+class Refusals:
+    """Of an intake what a batch needs; keeps what is refused."""
+
+    largest = 1024 * 1024
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+
+    def now(self) -> int:
+        return 1_700_000_000_000
+
+    def rejected(self, _source: str, kind: str, *_: object, **__: object) -> None:
+        self.kinds.append(kind)
+
+
+async def test_an_uplink_knows_the_topic_that_it_came_on() -> None:
+    settings = MqttSource(host_name="localhost", topics=("#",))
+    source = mqtt.MqttIntake("ns", settings, Refusals(), clock=SystemClock(), random=lambda: 0.0)
+    topics = ("network/7/uplink", "a/\x1b[31m\nb/\u202ec", "x" * 1000, "Zähler/1")
+    batch = [Received(topic, uplink(1), 1, retain=False, mid=1) for topic in topics]
+    origins = [one.origin for one in source._parsed(batch)]
+    assert origins == [
+        "topic network/7/uplink",
+        "topic a/?[31m?b/?c",
+        "topic " + "x" * 200,
+        "topic Zähler/1",
+    ]
+
+
+async def test_another_format_and_duplicate_window_count_from_the_next_batch_on() -> None:
+    settings = MqttSource(host_name="localhost", topics=("#",), format="thingpark")
+    refusals = Refusals()
+    source = mqtt.MqttIntake("ns", settings, refusals, clock=SystemClock(), random=lambda: 0.0)
+    batch = [Received("a", uplink(1), 1, retain=False, mid=1)]
+    assert len(source._parsed(batch)) == 1
+    source.reconfigure(msgspec.structs.replace(settings, format="tts"))
+    assert source._parsed(batch) == []
+    assert refusals.kinds == ["malformed"]
+    source.reconfigure(settings)
+    assert len(source._parsed(batch)) == 1
+
+
+async def test_a_source_that_is_open_takes_other_settings_without_a_new_link(
+    tmp_path: Path, plain_mosquitto: Mosquitto
+) -> None:
+    connections = {"acme": to(NOBODY)}
+    async with inside(tmp_path, sources={"ns": subscribed(plain_mosquitto)}, connections=connections) as here:
+        source = source_of(here)
+        await _opened(source)
+        link = source._link
+        source.reconfigure(msgspec.structs.replace(source._settings, duplicate_window=0))
+        await publish_lines(plain_mosquitto, "ns/x/up", [uplink(1), uplink(1), uplink(2)])
+        await here.until_account("acme", routed=3)
+        assert source._link is link
+
+
+def source_of(here: Inside) -> mqtt.MqttIntake:
+    """Give the source `ns` of a daemon."""
+    source = here.daemon._now().parts.sources.get("ns")
+    assert source is not None
+    return source
