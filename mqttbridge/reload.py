@@ -45,7 +45,7 @@ __all__ = ["HISTORY_SHARE", "Reloader"]
 
 log = get_logger()
 
-LOOK_EVERY = 2.0
+LOOK_EVERY = 1.0
 """Seconds between two looks at the files; a change counts once two of them in a row agree."""
 LAST = 10
 """Uplinks that are looked at for examples of topics,"""
@@ -114,25 +114,29 @@ class Reloader:
     async def plan(self) -> PlanReport:
         """Tell what a reload would do with the file as it stands."""
         try:
-            fresh = await anyio.to_thread.run_sync(self._read)
+            fresh, difference = await anyio.to_thread.run_sync(self._read_and_compare)
         except ConfigError as error:
             return PlanReport(problems=error.problems)
         self._learn_secrets(*fresh.secrets)
-        return await self._report(fresh, diff(self.loaded.settings, fresh.settings), applied=False)
+        return await self._report(fresh, difference, applied=False)
 
     async def reload(self) -> PlanReport:
         """Put the file as it stands in force, and tell what that did; with an error in it, nothing is done."""
+        return await self._one_reload(quiet=False)
+
+    async def _one_reload(self, *, quiet: bool) -> PlanReport:
+        """Reload when it is one's turn. `quiet`: that nothing changed is not worth a line."""
         report = PlanReport()
         async with self._one:
             # Whoever asked may go away: what was begun is brought to its end.
             with anyio.CancelScope(shield=True):
-                report = await self._reload()
+                report = await self._reload(quiet=quiet)
         return report
 
-    async def _reload(self) -> PlanReport:
+    async def _reload(self, *, quiet: bool) -> PlanReport:
         self._notifier.reloading()
         try:
-            return await self._take_up()
+            return await self._take_up(quiet=quiet)
         except ConfigError as error:
             return self._refused(error.problems)
         except JournalError as error:
@@ -140,13 +144,17 @@ class Reloader:
         finally:
             self._notifier.ready()
 
-    async def _take_up(self) -> PlanReport:
+    async def _take_up(self, *, quiet: bool) -> PlanReport:
         if self._closed:
             raise ConfigError(["the daemon is ending: nothing is taken up any more"])
-        fresh = await self._load()
-        difference = diff(self.loaded.settings, fresh.settings)
+        fresh, difference = await self._load()
         report = await self._report(fresh, difference, applied=True)
-        await self._apply(fresh, difference)
+        if difference.empty:
+            self.loaded = fresh
+            if not quiet:
+                log.info("config.unchanged")
+        else:
+            await self._apply(fresh, difference)
         self.problem = ""
         self._metrics.reloaded(ok=True, at=self._clock.now())
         return report
@@ -160,17 +168,22 @@ class Reloader:
         self._metrics.reloaded(ok=False, at=self._clock.now())
         return PlanReport(problems=lines)
 
-    async def _load(self) -> Loaded:
+    def _read_and_compare(self) -> tuple[Loaded, Diff]:
+        """Load the file as it stands, and find what differs. Blocks; raises `ConfigError`."""
+        fresh = self._read()
+        return fresh, diff(self.loaded.settings, fresh.settings)
+
+    async def _load(self) -> tuple[Loaded, Diff]:
         """Read the file as it stands, to take it up. Raises `ConfigError`."""
         before = await self._look(self._files)
         try:
-            fresh = await anyio.to_thread.run_sync(self._read)
+            fresh, difference = await anyio.to_thread.run_sync(self._read_and_compare)
         except ConfigError as error:
             await self._know(before, error.files or self._files)
             raise
         await self._know(before, fresh.files)
         self._learn_secrets(*fresh.secrets)
-        return fresh
+        return fresh, difference
 
     async def _know(self, before: Signature, files: tuple[Path, ...]) -> None:
         """Remember how the files looked when they were read: before, as what is written meanwhile must show later."""
@@ -205,10 +218,6 @@ class Reloader:
 
     async def _apply(self, fresh: Loaded, difference: Diff) -> None:
         """Put a configuration in force. Raises `JournalError`: then nothing was changed."""
-        if difference.empty:
-            self.loaded = fresh
-            log.info("config.unchanged")
-            return
         began = self._clock.monotonic()
         before = self.loaded.settings
         settings = in_force(before, fresh.settings)
@@ -295,7 +304,8 @@ class Reloader:
 
     async def run(self) -> None:
         """Take up what is asked for, and what changes on disk, until cancelled."""
-        self._known = seen = await self._look(self._files)
+        # Nobody knows how they looked when the daemon read them at its start: the first look counts as a change.
+        seen: Signature = ()
         while True:
             with anyio.move_on_after(LOOK_EVERY):
                 await self._asked.wait()
@@ -307,29 +317,35 @@ class Reloader:
             now = await self._look(self._files)
             # Files are written in several steps: not before they rest.
             if now != self._known and now == seen:
-                await self._changed()
+                await self._changed({file for file, _ in set(now) - set(self._known)})
             seen = now
 
-    async def _changed(self) -> None:
+    async def _changed(self, files: set[Path]) -> None:
         """Take up files that changed: all of it if they are watched, else renewed certificates alone."""
         if self.loaded.settings.watch:
-            await self.reload()
+            await self._one_reload(quiet=True)
+        elif files.isdisjoint(self.loaded.certificate_files):
+            self._known = await self._look(self._files)
+        else:
+            async with self._one:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        """Take up certificates and keys that were renewed on disk."""
+        if self._closed:
             return
-        async with self._one:
-            if self._closed:
-                return
-            try:
-                fresh = await self._load()
-                settings = renewed(self.loaded.settings, fresh.settings)
-                difference = diff(self.loaded.settings, settings)
-                if not difference.empty:
-                    for one in (*difference.connections, *difference.sources):
-                        log.info("config.renewed", **{one.part: one.id})
-                    await self._apply(msgspec.structs.replace(self.loaded, settings=settings), difference)
-            except (ConfigError, JournalError):
-                # Somebody is in the middle of an edit, and asks for a reload when it is done; or the disk fails, which
-                # the journal tells.
-                return
+        try:
+            fresh, _ = await self._load()
+            settings = renewed(self.loaded.settings, fresh.settings)
+            difference = diff(self.loaded.settings, settings)
+            if not difference.empty:
+                await self._apply(msgspec.structs.replace(self.loaded, settings=settings), difference)
+                for one in (*difference.connections, *difference.sources):
+                    log.info("config.renewed", **{one.part: one.id})
+        except (ConfigError, JournalError):
+            # Somebody is in the middle of an edit, and asks for a reload when it is done; or the disk fails, which
+            # the journal tells.
+            return
 
 
 def _nothing(_: Settings) -> None:

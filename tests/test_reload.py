@@ -7,9 +7,10 @@ import json
 import signal
 from typing import TYPE_CHECKING, Any
 
+from tests.brokers.certs import Certificates
 from tests.brokers.mosquitto import mosquitto
 from tests.brokers.recorder import recorder
-from tests.support.bridge import NOBODY, bridge, fcnts, run, subscribed, to, until, uplink
+from tests.support.bridge import NOBODY, bridge, fcnts, publish_lines, run, subscribed, to, until, uplink
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from tests.brokers.mosquitto import Mosquitto
     from tests.support.bridge import Bridge, Command
 
+MUTUAL = """
+http: {{listen: 127.0.0.1:0}}
+sources: {{lrc: {{transport: http}}}}
+connections:
+  acme:
+    configuration:
+      hostName: localhost:{port}
+      trustedCaCertificate: !file ca.crt
+      certificate: !file acme.crt
+      privateKey: !file acme.key
+      reconnectStrategy: {strategy}
+"""
 HTTP: dict[str, Any] = {"lrc": {"transport": "http"}}
 
 
@@ -220,24 +233,18 @@ async def test_an_mqtt_source_comes_changes_and_goes(tmp_path: Path, plain_mosqu
         daemon.write({"sources": sources, "connections": connections})
         daemon.signal(signal.SIGHUP)
         await daemon.until_said("source.opened", source="ns")
-        await _publish(plain_mosquitto, "ns/1/up", uplink(1))
+        await publish_lines(plain_mosquitto, "ns/1/up", [uplink(1)])
         await record.wait_for(1)
         sources["ns"] = subscribed(plain_mosquitto, "other/+/up")
         daemon.write({"sources": sources, "connections": connections})
         daemon.signal(signal.SIGHUP)
         await daemon.until_said("source.opened", 2, source="ns")
-        await _publish(plain_mosquitto, "other/1/up", uplink(2))
+        await publish_lines(plain_mosquitto, "other/1/up", [uplink(2)])
         await record.wait_for(2)
         daemon.write({"sources": HTTP, "connections": connections})
         daemon.signal(signal.SIGHUP)
         await daemon.until_said("config.applied", source="ns", change="stop: removed")
         assert fcnts([m.payload for m in record.messages]) == [1, 2]
-
-
-async def _publish(broker: Mosquitto, topic: str, document: bytes) -> None:
-    from tests.support.bridge import publish_lines
-
-    await publish_lines(broker, topic, [document])
 
 
 async def test_a_full_journal_is_relieved_by_a_larger_max_size_without_a_restart(tmp_path: Path) -> None:
@@ -266,3 +273,33 @@ async def test_a_hangup_before_everything_runs_and_many_at_once_are_one_reload(
         assert daemon.process is not None
         assert daemon.process.returncode is None
         assert len(daemon.said("config.unchanged")) <= 2
+
+
+async def test_a_renewed_certificate_is_taken_up_without_an_edit_and_an_edit_beside_it_is_not(tmp_path: Path) -> None:
+    certs = await asyncio.to_thread(Certificates)
+    lines = await asyncio.to_thread(certs.listener, tmp_path / "certs", demand=True)
+    await asyncio.to_thread(_renew, certs, tmp_path)
+    (tmp_path / "ca.crt").write_text(certs.ca)
+    async with mosquitto(tmp_path / "broker", listeners={"plain": [], "tls": lines}) as broker:
+        text = MUTUAL.format(port=broker.listeners["tls"], strategy="NORMAL")
+        async with bridge(tmp_path, text) as daemon:
+            await daemon.until_state("acme", "OPENED")
+            daemon.write(MUTUAL.format(port=broker.listeners["tls"], strategy="CALM"))
+            await asyncio.to_thread(_renew, certs, tmp_path)
+            (told,) = await daemon.until_said("config.renewed")
+            assert told["connection"] == "acme"
+            await daemon.until_said("connection.opened", 2)
+            assert await connects(broker, "mqttbridge-acme") == 2
+            (applied,) = daemon.said("config.applied")
+            assert set(applied["properties"]) == {"configuration.certificate", "configuration.privateKey"}
+            planned = await command(daemon, "plan")
+            assert planned.process is not None
+            assert planned.process.returncode == 2
+            assert "reconnectStrategy" in planned.text
+
+
+def _renew(certs: Certificates, directory: Path) -> None:
+    pair = certs.issue("client")
+    for name, text in (("acme.crt", pair.certificate), ("acme.key", pair.key)):
+        (directory / f"{name}.new").write_text(text)
+        (directory / f"{name}.new").replace(directory / name)

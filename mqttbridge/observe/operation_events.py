@@ -23,7 +23,7 @@ OPERATION_EVENTS: Mapping[str, Event] = MappingProxyType(
         "config.unchanged": Event(
             "info",
             (),
-            "A reload found nothing that changed.",
+            "A reload that somebody asked for found nothing that changed.",
             "Nothing. If you did change something, look whether it was in the file that this daemon runs with.",
         ),
         "config.applied": Event(
