@@ -23,6 +23,7 @@ __all__ = [
     "KEY",
     "UPLINK_LIMIT",
     "Block",
+    "BlockDamagedError",
     "End",
     "Record",
     "chunks",
@@ -58,6 +59,10 @@ Item = TypeVar("Item")
 _encode = msgspec.msgpack.Encoder().encode
 _uplinks = msgspec.msgpack.Decoder(list[Record])
 _ends = msgspec.msgpack.Decoder(list[End])
+
+
+class BlockDamagedError(ValueError):
+    """What stands in a block makes no sense: the disk has changed it."""
 
 
 class Block(NamedTuple):
@@ -104,13 +109,13 @@ def pack_ends(seqs: Sequence[int], ends: Sequence[End]) -> Block:
 
 
 def unpack_uplinks(number: int, data: bytes) -> list[Record]:
-    """Give the records of a block. Raises ValueError if it is damaged."""
-    return _uplinks.decode(_unpack(number, data))
+    """Give the records of a block. Raises `BlockDamagedError`."""
+    return _decode(_uplinks, number, data)
 
 
 def unpack_ends(number: int, data: bytes) -> list[End]:
-    """Give the records of a block. Raises ValueError if it is damaged."""
-    return _ends.decode(_unpack(number, data))
+    """Give the records of a block. Raises `BlockDamagedError`."""
+    return _decode(_ends, number, data)
 
 
 def places(keys: bytes, key: bytes) -> Iterator[int]:
@@ -140,7 +145,7 @@ def chunks(items: Sequence[Item], sizes: Iterable[int], limit: int) -> Iterator[
 
 
 def join(blocks: Sequence[Block]) -> Block:
-    """Make one block of several, in this order."""
+    """Make one block of several, in this order. Raises `BlockDamagedError`."""
     raw = b"".join([_inflate(block.data) for block in blocks])
     routes = sorted({int(route) for block in blocks for route in block.routes.strip(",").split(",") if route})
     return Block(
@@ -184,12 +189,16 @@ def _pack(rows: Sequence[Record] | Sequence[End]) -> tuple[int, bytes]:
     return len(raw), zlib.compress(raw, LEVEL)
 
 
-def _unpack(number: int, data: bytes) -> bytes:
-    return b"".join((b"\xdd", number.to_bytes(4, "big"), _inflate(data)))  # array 32
+def _decode(decoder: msgspec.msgpack.Decoder[list[Item]], number: int, data: bytes) -> list[Item]:
+    whole = b"".join((b"\xdd", number.to_bytes(4, "big"), _inflate(data)))  # array 32
+    try:
+        return decoder.decode(whole)
+    except ValueError as error:
+        raise BlockDamagedError(f"a block is damaged: {error}") from error
 
 
 def _inflate(data: bytes) -> bytes:
     try:
         return zlib.decompress(data)
     except zlib.error as error:
-        raise ValueError(str(error)) from error
+        raise BlockDamagedError(f"a block is damaged: {error}") from error

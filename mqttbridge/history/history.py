@@ -56,6 +56,7 @@ class History:
         self._waiting = Waiting()
         self._writer = Writer(path, self._waiting, clock, connect, self._post_done, self._post_tell)
         self._reading = ThreadPoolExecutor(1, "history-reader")
+        self._reading_ended = False
         self._keeps = False
         self._closing: asyncio.Future[None] | None = None
 
@@ -106,6 +107,9 @@ class History:
         if self._keeps:
             self._waiting.settled(connection, settled)
             self._writer.announce()
+
+    def seen(self, connection: str, queued: Sequence[Queued]) -> None:
+        """Hear what a connection takes from its backlog: nothing that is kept."""
 
     def unrouted(self, uplinks: Sequence[Uplink]) -> None:
         """Hear of uplinks that no connection gets. Nobody may change the sequence afterwards."""
@@ -186,6 +190,7 @@ class History:
             await asyncio.shield(self._closing)
         finally:
             if first:
+                self._reading_ended = True
                 await asyncio.to_thread(self._stop)
 
     def _set(self, retention: int, max_size: int) -> None:
@@ -199,6 +204,8 @@ class History:
         written: asyncio.Future[None] = self._loop.create_future()
         self._writer.submit(Flush(written))
         await written
+        if self._reading_ended:
+            raise HistoryFailed(f"The history {self._path} is closed.")
         return await self._loop.run_in_executor(self._reading, self._answer, question)
 
     # What follows runs in a thread.

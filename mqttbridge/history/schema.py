@@ -14,6 +14,8 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
+from mqttbridge.history.blocks import BlockDamagedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -138,7 +140,7 @@ def damaged(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-    return isinstance(error, NotOursError)
+    return isinstance(error, (NotOursError, BlockDamagedError))
 
 
 def move_aside(path: Path, stamp: str) -> Path:

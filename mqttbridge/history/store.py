@@ -29,7 +29,7 @@ PAGES = "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freeli
 STATE = "SELECT batch, uplink, event FROM state"
 OLDEST = "SELECT (SELECT last FROM uplinks ORDER BY id LIMIT 1), (SELECT last FROM ends ORDER BY id LIMIT 1)"
 FORGET = """
-DELETE FROM {0} WHERE id IN (SELECT id FROM (SELECT id, last FROM {0} ORDER BY id LIMIT {1}) WHERE last < ?)
+DELETE FROM {0} WHERE id IN (SELECT id FROM (SELECT id, {2} AS moment FROM {0} ORDER BY id LIMIT {1}) WHERE moment < ?)
 """
 DROP = "DELETE FROM {0} WHERE id IN (SELECT id FROM {0} ORDER BY id LIMIT {1})"
 NEWEST = """
@@ -40,6 +40,8 @@ DROP_ROWS = 8
 DROP_EVENTS = 256
 FAN = 8
 """Blocks of one grade that are made one."""
+MOST = 32
+"""Blocks that are made one, whatever their grades."""
 VACUUM_PAGES = 256
 LIMITS = {"uplinks": UPLINK_LIMIT, "ends": END_LIMIT}
 
@@ -135,12 +137,12 @@ class Store:
 
     def forget(self, before: int) -> bool:
         """Delete some of the blocks that hold nothing as late as this moment; tell whether there were any."""
-        gone = sum(self._db.execute(FORGET.format(table, FORGET_ROWS), (before,)).rowcount for table in LIMITS)
+        gone = sum(self._db.execute(FORGET.format(table, FORGET_ROWS, "last"), (before,)).rowcount for table in LIMITS)
         return gone > 0
 
     def forget_events(self, before: int) -> bool:
         """Delete some of the events before this moment; tell whether there were any."""
-        return self._db.execute(FORGET.format("event", DROP_EVENTS), (before,)).rowcount > 0
+        return self._db.execute(FORGET.format("event", DROP_EVENTS, "at"), (before,)).rowcount > 0
 
     def drop_oldest(self) -> bool:
         """Delete some of the oldest blocks, or events if there are no blocks; tell whether there were any."""
@@ -168,16 +170,10 @@ class Store:
         newest = _rows.decode(self._db.execute(NEWEST.format(table)).fetchone()[0])
         newest.sort(reverse=True)
         for bound in range(FULL):
-            run: list[tuple[int, int, int]] = []
-            for ident, number, size in newest:
-                # The ids of uplinks must follow each other: a gap is left where the clock jumped, and a block went.
-                gap = run and table == "uplinks" and ident + number != run[-1][0]
-                if gap or grade(number, size, limit) > bound:
-                    break
-                run.append((ident, number, size))
-            run.reverse()
+            run = _run(newest, bound, limit, gaps=table == "ends")
             fitting = prefix([(number, size) for _, number, size in run], limit)
-            if len(run) >= FAN and fitting > 1:
+            equal = sum(grade(number, size, limit) == bound for _, number, size in run)
+            if fitting > 1 and (equal >= FAN or len(run) >= MOST):
                 self._replace(table, [ident for ident, _, _ in run[:fitting]])
                 return True
         return False
@@ -205,6 +201,20 @@ class Store:
         for number, members in self._db.execute("SELECT id, members FROM route").fetchall():
             routes[tuple(names[one] for one in msgspec.json.decode(members, type=list[int]))] = number
         return Names(connections, routes, [], [])
+
+
+def _run(newest: Sequence[tuple[int, int, int]], bound: int, limit: int, *, gaps: bool) -> list[tuple[int, int, int]]:
+    """Give the newest blocks up to a grade, oldest first, but for those of lower grades that came last.
+
+    Without `gaps` their ids follow each other: a gap is left where the clock jumped, and a block went.
+    """
+    run: list[tuple[int, int, int]] = []
+    for ident, number, size in newest:
+        if grade(number, size, limit) > bound or (run and not gaps and ident + number != run[-1][0]):
+            break
+        run.append((ident, number, size))
+    last = next((place for place, one in enumerate(run) if grade(one[1], one[2], limit) == bound), 0)
+    return run[last:][::-1]
 
 
 class _Places:
