@@ -1,0 +1,87 @@
+"""`mqttbridge replay`: has the running daemon queue uplinks of the past again for a connection."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mqttbridge.control.again import ReplayDone, ReplayWish
+from mqttbridge.errors import AskError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from mqttbridge.ask.client import Daemon
+
+__all__ = ["NONE_FOUND", "Wish", "replay"]
+
+WIDTH = 80
+LONG = 600.0
+"""Seconds that the uplinks of some days may take."""
+NONE_FOUND = 2
+"""The exit code when there is nothing to replay."""
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What to replay: uplinks received in [start, end), in ms; `end` None: until now."""
+
+    connection: str
+    device: str | None
+    start: int
+    end: int | None
+    everything: bool
+    dry_run: bool
+
+
+def replay(daemon: Daemon, wish: Wish, *, as_json: bool) -> int:
+    """Have it done, print what came of it, give the exit code. Raises `AskError`."""
+    asked = ReplayWish(
+        connection=wish.connection,
+        device=wish.device,
+        start=max(wish.start, 0),
+        end=wish.end if wish.end is None else max(wish.end, 0),
+        everything=wish.everything,
+        dry_run=wish.dry_run,
+    )
+    body = daemon.post("/replay", asked, timeout=LONG)
+    try:
+        done = msgspec.json.decode(body, type=ReplayDone)
+    except msgspec.DecodeError as error:
+        reason = f"the daemon's answer is not understood ({error}); are it and this command of one version?"
+        raise AskError(reason) from error
+    text = msgspec.json.format(body, indent=2).decode() if as_json else "\n".join(_page(done, wish))
+    print(text)  # noqa: T201 (a command speaks)
+    return 0 if done.found else NONE_FOUND
+
+
+def _page(done: ReplayDone, wish: Wish) -> Iterator[str]:
+    if done.found:
+        number = f"{done.found:,} uplink{'' if done.found == 1 else 's'}"
+        verb = "would be" if wish.dry_run else "is" if done.found == 1 else "are"
+        yield from _wrapped(f"{number} {verb} queued again for {done.connection}", "")
+        yield from _wrapped(f"received from {_when(done.first)} to {_when(done.last)}", "  ")
+    else:
+        who = "" if wish.device is None else f" of device {wish.device}"
+        routed = "is known" if wish.everything else f"that was routed to {done.connection} is known"
+        yield from _wrapped(f"there is nothing to replay: no uplink{who} {routed} of that time", "")
+        if not done.skipped:
+            hint = "journal.retention and journal.maxSize bound how long uplinks are known"
+            every = "" if wish.everything else "; --all takes those too that went to other connections alone"
+            yield from _wrapped(f"{hint}{every}", "  ")
+    if done.skipped:
+        yield "left out:"
+        for sentence in done.skipped:
+            yield from _wrapped(sentence, "  ")
+
+
+def _when(moment: datetime | None) -> str:
+    """Write a moment as the clock on the wall has it."""
+    return "?" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    clean = "".join(char if char.isprintable() else "?" for char in text)
+    return textwrap.wrap(clean, WIDTH, initial_indent=indent, subsequent_indent=indent)
