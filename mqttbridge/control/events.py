@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,7 @@ import msgspec
 from mqttbridge.control.request import BadRequest, query_of, whole_number
 from mqttbridge.control.stream import HEARTBEAT, QUIET, Streams
 from mqttbridge.control.tap import device_of
+from mqttbridge.errors import HistoryFailed
 from mqttbridge.observe.events import EVENTS
 from mqttbridge.sources.asgi import answer, problem
 
@@ -62,6 +64,8 @@ NEXT = 500
 NAME = re.compile(r"[a-z_]+(\.[a-z_]+)*(\.\*)?").fullmatch
 NUMBER = re.compile(r"[0-9]{1,18}").fullmatch
 
+RETRY = ((b"retry-after", b"5"),)
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -90,33 +94,40 @@ class EventsDesk:
         except BadRequest as error:
             await problem(send, 400, str(error))
             return
-        if query.get("follow", "0") == "0":
-            found = await self._history.events(limit=limit, since=since, after=after, **filters)
-            await answer(send, 200, _encode([_members(event) for event in found]))
-        elif self._streams.under_way >= MAX_FOLLOWERS:
+        if query.get("follow", "0") != "0" and self._streams.under_way >= MAX_FOLLOWERS:
             detail = f"{MAX_FOLLOWERS} readers follow the events, the most that there may be; end one, and ask again"
-            await problem(send, 503, detail, headers=((b"retry-after", b"5"),))
-        else:
-            await self._streams.answer(receive, send, self._chunks(limit, since, after, filters))
+            await problem(send, 503, detail, headers=RETRY)
+            return
+        try:
+            # In this order: what comes between the two questions is among what was found.
+            newest = await self._newest()
+            found = await self._history.events(limit=limit, since=since, after=after, **filters)
+        except HistoryFailed as error:
+            await problem(send, 503, str(error), headers=RETRY)
+            return
+        if query.get("follow", "0") == "0":
+            await answer(send, 200, _encode([_members(event) for event in found]))
+            return
+        last = after or max([newest, *(event.id for event in found)])
+        await self._streams.answer(receive, send, self._chunks([] if after else found, last, since, filters))
 
-    async def _chunks(self, limit: int, since: int, after: int, filters: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-        """Give the newest, or all after an id, then what follows, then empty lines as long as nothing does."""
-        last = after
-        if not after:
-            last = await self._newest()
-            found = await self._history.events(limit=limit, since=since, **filters)
-            last = max([last, *(event.id for event in found)])
-            yield _lines(found) or QUIET
+    async def _chunks(
+        self, found: list[KeptEvent], last: int, since: int, filters: dict[str, Any]
+    ) -> AsyncGenerator[bytes, None]:
+        """Give these, then what comes after an id, then empty lines as long as nothing does."""
+        yield _lines(found) or QUIET
         quiet = 0.0
         while True:
-            # Asked first and without filters, so that what does not pass them is not looked at again and again.
-            newest = await self._newest()
-            while last < newest:
-                found = await self._history.events(limit=NEXT, since=since, after=last, **filters)
-                last = _reached(found, newest)
-                if found:
-                    quiet = 0.0
-                    yield _lines(found)
+            with suppress(HistoryFailed):
+                # It says so itself, in the log, and is asked again until it can answer. Asked first and without
+                # filters, so that what does not pass them is not looked at again and again.
+                newest = await self._newest()
+                while last < newest:
+                    found = await self._history.events(limit=NEXT, since=since, after=last, **filters)
+                    last = _reached(found, newest)
+                    if found:
+                        quiet = 0.0
+                        yield _lines(found)
             if quiet >= HEARTBEAT:
                 quiet = 0.0
                 yield QUIET

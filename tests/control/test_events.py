@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from mqttbridge.control import events as module
 from mqttbridge.control.events import EventsDesk
+from mqttbridge.errors import HistoryFailed
 from mqttbridge.history.records import KeptEvent
 from tests.control.streaming import asking, serving
 
@@ -26,6 +27,7 @@ class Kept:
     def __init__(self) -> None:
         self.all: list[KeptEvent] = []
         self.asked: list[dict[str, Any]] = []
+        self.failed = False
 
     def add(self, name: str, level: str = "info", **fields: object) -> None:
         number = len(self.all) + 1
@@ -34,6 +36,8 @@ class Kept:
     async def events(
         self, *, limit: int, after: int = 0, since: int = 0, level: str = "info", name: str = "", **fields: str
     ) -> list[KeptEvent]:
+        if self.failed:
+            raise HistoryFailed("The history cannot be read: disk I/O error. Check the disk.")
         self.asked.append({"limit": limit, "after": after, "since": since, "level": level, "name": name} | fields)
         found = [
             one
@@ -86,7 +90,7 @@ async def test_all_that_is_asked_for_reaches_the_history(here: Here) -> None:
     query = "limit=7&level=warning&since=1790000000000&name=uplink.*&connection=a&source=b&after=3"
     async with asking(here.path, f"/events?{query}&device=00-18-b2-00-00-00-0b-20") as answer:
         assert await answer.body() == []
-    assert here.kept.asked == [
+    assert here.kept.asked[1:] == [
         {
             "limit": 7,
             "after": 3,
@@ -182,3 +186,25 @@ async def test_so_many_may_follow(here: Here, monkeypatch: pytest.MonkeyPatch) -
             assert "1 readers follow" in (await second.body())["detail"]
         async with asking(here.path, "/events") as other:
             assert other.status == 200
+
+
+@pytest.mark.parametrize("query", ["", "?follow=1"])
+async def test_a_history_that_cannot_be_read_is_told(here: Here, query: str) -> None:
+    here.kept.failed = True
+    async with asking(here.path, f"/events{query}") as answer:
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert "disk I/O error" in (await answer.body())["detail"]
+
+
+async def test_who_follows_waits_for_a_history_that_fails_meanwhile(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT", 0.01)
+    here.kept.add("daemon.started")
+    async with asking(here.path, "/events?follow=1") as answer:
+        assert (await answer.news() or {})["id"] == 1
+        here.kept.failed = True
+        assert [await answer.line() for _ in range(3)] == [b"", b"", b""]
+        here.kept.add("history.recovered")
+        here.kept.failed = False
+        assert (await answer.news() or {})["id"] == 2
