@@ -124,7 +124,7 @@ class History:
             self._writer.announce()
 
     async def of_device(self, dev_eui: str, *, limit: int) -> list[Passed]:
-        """Give the last uplinks of a device, the newest first. This and all other answers raise `HistoryFailed`.
+        """Give the last uplinks of a device, the newest first. This and the other answers raise `HistoryFailed`.
 
         An answer is also bounded in bytes (some 8 MiB of bodies, one uplink at least).
         """
@@ -156,8 +156,14 @@ class History:
         return await self._ask(lambda reader: reader.latest(connection, limit))
 
     async def frame_counters(self, limit: int) -> dict[str, int]:
-        """Give the last FCntUp by DevEUI, of at most so many devices: those heard of last. Replays do not count."""
-        return await self._ask(lambda reader: reader.frame_counters(limit))
+        """Give the last FCntUp by DevEUI, of at most so many devices: those heard of last. Replays do not count.
+
+        None, if the history cannot be read: this is asked at the start, which shall not fail for it.
+        """
+        try:
+            return await self._ask(lambda reader: reader.frame_counters(limit))
+        except HistoryFailed:
+            return {}
 
     async def events(
         self,

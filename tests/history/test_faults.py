@@ -126,6 +126,7 @@ async def test_a_directory_that_cannot_be_used_keeps_nobody_from_starting(
     history.stored({("a",): queued([1])})
     with pytest.raises(HistoryFailed, match="cannot be read"):
         await history.of_device(DEVICE, limit=1)
+    assert await history.frame_counters(10) == {}, "this is asked at the start"
     blocked.unlink()
     await until(lambda: not history.problem())
     assert seqs(await all_of(history)) == [1]
