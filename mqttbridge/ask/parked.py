@@ -65,29 +65,33 @@ def show_one(daemon: Daemon, number: int, *, as_json: bool) -> int:
 
 def retry(daemon: Daemon, selection: Selection, *, as_json: bool) -> int:
     """Have them queued again; give the exit code. Raises `AskError`."""
-    return _take_up(daemon, "/parked/retry", selection, "queued again for", as_json=as_json)
+    return _take_up(daemon, selection, retry=True, as_json=as_json)
 
 
 def drop(daemon: Daemon, selection: Selection, *, as_json: bool) -> int:
     """Have them given up; give the exit code. Raises `AskError`."""
-    return _take_up(daemon, "/parked/drop", selection, "given up that were parked for", as_json=as_json)
+    return _take_up(daemon, selection, retry=False, as_json=as_json)
 
 
-def _take_up(daemon: Daemon, path: str, selection: Selection, what: str, *, as_json: bool) -> int:
+def _take_up(daemon: Daemon, selection: Selection, *, retry: bool, as_json: bool) -> int:
     wish = UnparkWish(numbers=selection.numbers, connection=selection.connection, everything=selection.everything)
-    body = daemon.post(path, wish, timeout=LONG)
+    body = daemon.post("/parked/retry" if retry else "/parked/drop", wish, timeout=LONG)
     done = _decoded(body, UnparkDone)
     if as_json:
         _print_json(body)
     else:
-        lines = [line for name, number in sorted(done.connections.items()) for line in _did(number, what, name)]
+        lines = [line for name, number in sorted(done.connections.items()) for line in _did(number, name, retry=retry)]
         lines += [line for sentence in done.skipped for line in _wrapped(sentence)]
         _print(lines or [Line(_nothing(selection.connection))])
     return NONE_TAKEN if done.skipped and not done.count else 0
 
 
-def _did(number: int, what: str, name: str) -> Iterator[Line]:
-    yield from _wrapped(f"{number:,} uplink{' is' if number == 1 else 's are'} {what} {name}")
+def _did(number: int, name: str, *, retry: bool) -> Iterator[Line]:
+    many, are = ("", "is") if number == 1 else ("s", "are")
+    if retry:
+        yield from _wrapped(f"{number:,} uplink{many} {are} queued again for {name}")
+    else:
+        yield from _wrapped(f"{number:,} parked uplink{many} of {name} {are} given up")
 
 
 def _list(found: ParkedList, connection: str | None) -> Iterator[Line]:
