@@ -35,7 +35,7 @@ from mqttbridge.observe.metrics import Metrics
 from mqttbridge.observe.notify import Notifier, watchdog_interval
 from mqttbridge.observe.tap import Taps
 from mqttbridge.observe.throttle import Throttle
-from mqttbridge.overview import Overview
+from mqttbridge.overview import Overview, Remarks
 from mqttbridge.parts import Parts, Tools
 from mqttbridge.passage import Passage
 from mqttbridge.reload import HISTORY_SHARE, Reloader
@@ -303,7 +303,10 @@ class Daemon:
     def status(self) -> Status:
         """Show every part, now."""
         now = self._now()
-        return now.overview.status(now.reloader.loaded, now.parts, now.vitals.reasons())
+        remarks = Remarks(
+            now.vitals.reasons(), now.vitals.attention(), now.stores.journal.parked_kept(), now.upkeep.low()
+        )
+        return now.overview.status(now.reloader.loaded, now.parts, remarks)
 
     def metrics(self) -> tuple[bytes, str]:
         """Give the Prometheus text and its content type."""

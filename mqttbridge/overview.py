@@ -40,13 +40,22 @@ if TYPE_CHECKING:
     from mqttbridge.settings.loader import Loaded
     from mqttbridge.settings.schema import Connection
 
-__all__ = ["Overview"]
+__all__ = ["Overview", "Remarks"]
 
 BEHIND = 60.0
 """Seconds: a queue that is older, and does not become shorter, is something to see to."""
 REMOVED = "REMOVED"
 INACTIVE = "active is false"
 GONE = "it is not configured any more; what it has queued is kept until it expires"
+
+
+class Remarks(msgspec.Struct, frozen=True):
+    """What others say: `reasons` and `attention` as in `Status`, and of connections by id, as in `ConnectionStatus`."""
+
+    reasons: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
+    parked: Mapping[str, int] = {}
+    low_rate: Mapping[str, str] = {}
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
@@ -88,12 +97,16 @@ class Overview:
         """Remember the totals of this moment. Cheap."""
         self._window.note(self._clock.monotonic(), Sample(self._journal.counts(), self._metrics.taken()))
 
-    def status(self, loaded: Loaded, parts: Parts, reasons: tuple[str, ...]) -> Status:
+    def status(self, loaded: Loaded, parts: Parts, remarks: Remarks) -> Status:
         """Show everything, now."""
-        shot = _Shot(self, loaded, parts)
+        shot = _Shot(self, loaded, parts, remarks)
         connections, sources = shot.connections(), shot.sources()
         health = self._journal.health()
-        ok = not reasons and all(one.ok for one in connections) and all(one.ok for one in sources)
+        ok = (
+            not (remarks.reasons or remarks.attention)
+            and all(one.ok for one in connections)
+            and all(one.ok for one in sources)
+        )
         return Status(
             ok=ok,
             version=__version__,
@@ -102,7 +115,8 @@ class Overview:
             state_directory=str(loaded.state_directory),
             started=moment(self._started),
             now=moment(shot.wall),
-            reasons=reasons,
+            reasons=remarks.reasons,
+            attention=remarks.attention,
             journal=JournalStatus(
                 health.problem, health.size, health.max_size, sum(counts.queued for counts in shot.counts.values())
             ),
@@ -114,10 +128,10 @@ class Overview:
 class _Shot:
     """One moment."""
 
-    def __init__(self, overview: Overview, loaded: Loaded, parts: Parts) -> None:
+    def __init__(self, overview: Overview, loaded: Loaded, parts: Parts, remarks: Remarks) -> None:
         self._journal, self._window = overview._journal, overview._window  # noqa: SLF001 (its own other half)
         self._started = overview._started  # noqa: SLF001 (likewise)
-        self._settings, self._parts = loaded.settings, parts
+        self._settings, self._parts, self._remarks = loaded.settings, parts, remarks
         self.wall, self._mono = overview._clock.now(), overview._clock.monotonic()  # noqa: SLF001 (likewise)
         self.counts, self._taken = self._journal.counts(), overview._metrics.taken()  # noqa: SLF001 (likewise)
         self._waiting = overview._waiting()  # noqa: SLF001 (likewise)
@@ -152,7 +166,8 @@ class _Shot:
         behind = is_open and late is not None and drain is None and age > BEHIND
         losing = rates is not None and (rates.expired or rates.dropped)
         downlinks = self._connection_downlinks(name, settings, now)
-        told = downlinks is not None and downlinks.why
+        low = self._remarks.low_rate.get(name, "")
+        told = low or (downlinks is not None and downlinks.why)
         return ConnectionStatus(
             id=name,
             ok=now is None or (is_open and not (behind or losing or told or late)),
@@ -171,6 +186,8 @@ class _Shot:
             expiring=late,
             totals=counts,
             downlinks=downlinks,
+            parked=self._remarks.parked.get(name, 0),
+            low_rate=low,
         )
 
     def _rates(self, counts: Counts, since: tuple[float, Sample] | None, name: str) -> Rates | None:

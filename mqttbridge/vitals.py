@@ -62,17 +62,16 @@ class Vitals:
         """Say what keeps uplinks from being accepted."""
         sources = ((name, source.status()) for name, source in self.parts.sources.items())
         closed = (f"source {name}: {status.why}" for name, status in sources if not status.open)
-        return (*self._disk(), *closed)
+        return (*self.reasons(), *closed)
 
     def reasons(self) -> tuple[str, ...]:
-        """Say what is wrong with the daemon as a whole: its disk, and its configuration."""
-        config, history = self.reloader.problem, self._stores.history.problem()
-        told = (f"configuration: {config}" if config else "", f"history: {history}" if history else "")
-        return (*self._disk(), *filter(None, told))
-
-    def _disk(self) -> tuple[str, ...]:
+        """Say what is wrong with the disk, so that no uplink is accepted."""
         problems = (self._stores.journal.health().problem, self._stores.downlinks.problem())
         return tuple(f"journal: {problem}" for problem in problems if problem)
+
+    def attention(self) -> tuple[str, ...]:
+        """Say what else is wrong with the daemon as a whole, while uplinks are accepted."""
+        return tuple(filter(None, (self.reloader.problem, self._stores.history.problem())))
 
     def _held_up(self) -> tuple[str, ...]:
         """Say what keeps downlinks from coming in, or from going on to their network server."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -14,8 +15,7 @@ from mqttbridge.downlinks.dispatch import DispatchStatus
 from mqttbridge.journal.protocol import JournalHealth
 from mqttbridge.model import Counts
 from mqttbridge.observe.metrics import Metrics
-from mqttbridge.overview import Overview
-from mqttbridge.parts import Parts
+from mqttbridge.overview import Overview, Remarks
 from mqttbridge.sessions.machine import State
 from mqttbridge.sessions.runner import SessionStatus
 from mqttbridge.sources.mqtt import SourceStatus
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mqttbridge.control import status as shown
+    from mqttbridge.parts import Parts
 
 NOW = 1_770_000_000_000
 HOUR = 3600
@@ -71,6 +72,9 @@ class World:
         self.metrics = Metrics(dict, dict, self.health)
         for source in ("lrc", "ns"):
             self.metrics.announce(source)
+        self.attention: tuple[str, ...] = ()
+        self.parked: dict[str, int] = {}
+        self.low_rate: dict[str, str] = {}
         self.overview = Overview(
             self.loaded.path, cast("Any", self), lambda: self.down, metrics=self.metrics, clock=self
         )
@@ -105,12 +109,11 @@ class World:
             self.overview.sample()
 
     def status(self, *reasons: str) -> shown.Status:
-        parts = Parts(
-            cast("Any", self.sessions),
-            cast("Any", {"ns": self.source}),
-            cast("Any", {"lrc": self.dispatcher}),
+        parts = SimpleNamespace(
+            sessions=self.sessions, sources={"ns": self.source}, dispatchers={"lrc": self.dispatcher}
         )
-        return self.overview.status(self.loaded, parts, reasons)
+        remarks = Remarks(reasons, self.attention, self.parked, self.low_rate)
+        return self.overview.status(self.loaded, cast("Parts", parts), remarks)
 
     def one(self, name: str = "c0") -> shown.ConnectionStatus:
         return next(one for one in self.status().connections if one.id == name)
@@ -278,3 +281,18 @@ def test_500_connections_cost_less_than_10_ms_of_the_loop(tmp_path: Path) -> Non
     assert len(body) > 100_000
     assert min(costs) < 0.010
     assert min(samples) < 0.001
+
+
+def test_what_others_say_is_shown_and_needs_attention(world: World) -> None:
+    world.attention = ("the file as it stands is not in force: …",)
+    assert not world.status().ok
+    assert world.status().attention == world.attention
+    world.attention = ()
+    assert world.status().ok
+    world.parked, world.low_rate = {"c0": 3}, {"c0": "gets 2 uplinks an hour, at least 10 are asked for"}
+    assert not world.status().ok
+    one = world.one()
+    assert (one.ok, one.parked, one.low_rate) == (False, 3, world.low_rate["c0"])
+    world.low_rate = {}
+    # What is parked has been accounted for: it is shown, and waits for somebody to decide.
+    assert world.status().ok

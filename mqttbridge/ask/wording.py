@@ -119,6 +119,8 @@ def _head(status: Status, bad: int) -> Iterator[Line]:
     for reason in status.reasons:
         yield Line("uplinks are not accepted:", "bad")
         yield from _wrapped(reason, "  ")
+    for sentence in status.attention:
+        yield from (Line(line.text, "bad") for line in _wrapped(sentence, ""))
     active = sum(one.since is not None for one in status.connections)
     found = [
         f"{bad} of {_many(active, 'active connection')}" if bad else "",
@@ -126,12 +128,14 @@ def _head(status: Status, bad: int) -> Iterator[Line]:
     ]
     if any(found):
         yield Line(" and ".join(filter(None, found)) + f" need{'s' if bad + bad_sources == 1 else ''} attention", "bad")
-    elif not status.reasons:
+    elif not (status.reasons or status.attention):
         yield Line(f"all is well: {_many(active, 'active connection')}, {_many(len(status.sources), 'source')}")
     journal = status.journal
     share = f"{size(journal.size)} of {size(journal.max_size)} ({100 * journal.size // max(journal.max_size, 1)}%)"
     full = journal.size >= NEARLY_FULL * journal.max_size
     yield Line(f"journal: {share}, {_many(journal.queued, 'uplink')} queued", "bad" if full else "plain")
+    if parked := sum(one.parked for one in status.connections):
+        yield Line(f"{_many(parked, 'parked uplink')} kept: see mqttbridge parked list")
 
 
 def _connection(one: ConnectionStatus, now: datetime) -> Iterator[Line]:
@@ -144,6 +148,8 @@ def _connection(one: ConnectionStatus, now: datetime) -> Iterator[Line]:
     if one.why:
         yield from _wrapped(one.why, "  ")
     yield from _again(one.retry_at, now)
+    if one.low_rate:
+        yield from _wrapped(one.low_rate, "  ")
     if one.state == "CLOSED" and one.retry_at is None:
         yield from _wrapped("does not try again by itself: its reconnectStrategy has come to its end", "  ")
     yield from _queue(one, now)

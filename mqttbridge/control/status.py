@@ -40,7 +40,9 @@ class ConnectionStatus(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     well. `why`: why it is not open. `retry_at`: when it tries again. `oldest`: when the oldest
     queued uplink was received, or a little earlier. `expires`: when it is no longer valid. `drain_seconds`: until the
     queue is empty; null: it does not become shorter, or nothing can be told yet. `expiring`: how many of the queued
-    will expire before they are delivered, an estimate; null: nothing can be told yet.
+    will expire before they are delivered, an estimate; null: nothing can be told yet. `parked`: how many parked uplinks
+    are kept, until somebody retries or drops them. `low_rate`: that it gets too few uplinks for its `alarms`, as a
+    sentence without its subject, or empty.
     """
 
     id: str
@@ -60,6 +62,8 @@ class ConnectionStatus(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     expiring: int | None
     totals: Counts
     downlinks: DownlinksStatus | None
+    parked: int = 0
+    low_rate: str = ""
 
 
 class SourceStatus(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -94,7 +98,10 @@ class JournalStatus(msgspec.Struct, frozen=True, gc=False):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole. `ok`: nothing to see to. `reasons` (sentences): what is wrong with the disk: nothing is taken."""
+    """The whole. `ok`: nothing to see to. `reasons` (sentences): what is wrong with the disk: nothing is taken.
+
+    `attention` (sentences): what else is wrong with the daemon as a whole, while uplinks are taken.
+    """
 
     ok: bool
     version: str
@@ -107,3 +114,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalStatus
     connections: tuple[ConnectionStatus, ...]
     sources: tuple[SourceStatus, ...]
+    attention: tuple[str, ...] = ()

@@ -210,3 +210,21 @@ def test_spans_are_short(seconds: float, shown: str) -> None:
 )
 def test_sizes_are_short(count: int, shown: str) -> None:
     assert size(count) == shown
+
+
+def test_what_is_wrong_with_the_daemon_as_a_whole_stands_at_the_head_and_is_not_called_a_disk_that_fails() -> None:
+    page = text(status([connection("a")], attention=("the file as it stands is not in force: a.yaml:1:1: …",)))
+    assert "the file as it stands is not in force" in page
+    assert "not accepted" not in page
+    assert "all is well" not in page
+
+
+def test_parked_uplinks_are_counted_with_the_command_that_shows_them() -> None:
+    page = text(status([connection("a", parked=2), connection("b", parked=1)]))
+    assert "3 parked uplinks kept: see mqttbridge parked list" in page
+    assert "parked" not in text(status([connection("a")]))
+
+
+def test_a_connection_with_too_few_uplinks_says_so() -> None:
+    page = text(status([connection("a", ok=False, low_rate="gets 2 uplinks an hour")]))
+    assert "gets 2 uplinks an hour" in page
