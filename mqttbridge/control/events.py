@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from mqttbridge.control.request import BadRequest, query_of, whole_number
@@ -59,8 +60,8 @@ QUERY = ("limit", "level", "since", "name", "connection", "source", "device", "a
 MAX_FOLLOWERS = 16
 LOOK_EVERY = 0.5
 """Seconds."""
-NEXT = 500
-"""Events that are asked for at once by who follows."""
+NEXT = AT_ONCE = 200
+"""Events that are asked for, and written, at once for who follows."""
 NAME = re.compile(r"[a-z_]+(\.[a-z_]+)*(\.\*)?").fullmatch
 NUMBER = re.compile(r"[0-9]{1,18}").fullmatch
 
@@ -106,7 +107,8 @@ class EventsDesk:
             await problem(send, 503, str(error), headers=RETRY)
             return
         if query.get("follow", "0") == "0":
-            await answer(send, 200, _encode([_members(event) for event in found]))
+            # Thousands of events are no work for the loop.
+            await answer(send, 200, await anyio.to_thread.run_sync(_array, found))
             return
         last = after or max([newest, *(event.id for event in found)])
         await self._streams.answer(receive, send, self._chunks([] if after else found, last, since, filters))
@@ -115,8 +117,10 @@ class EventsDesk:
         self, found: list[KeptEvent], last: int, since: int, filters: dict[str, Any]
     ) -> AsyncGenerator[bytes, None]:
         """Give these, then what comes after an id, then empty lines as long as nothing does."""
-        yield _lines(found) or QUIET
-        quiet = 0.0
+        for start in range(0, len(found), AT_ONCE):
+            yield _lines(found[start : start + AT_ONCE])
+            await anyio.lowlevel.checkpoint()
+        quiet = 0.0 if found else HEARTBEAT
         while True:
             with suppress(HistoryFailed):
                 # It says so itself, in the log, and is asked again until it can answer. Asked first and without
@@ -186,6 +190,10 @@ def _members(event: KeptEvent) -> dict[str, Any]:
     return {"id": event.id, "at": at, "level": event.level, "event": event.name} | {
         name: value for name, value in event.fields.items() if name not in {"id", "at", "level", "event"}
     }
+
+
+def _array(events: list[KeptEvent]) -> bytes:
+    return _encode([_members(event) for event in events])
 
 
 def _lines(events: Iterable[KeptEvent]) -> bytes:

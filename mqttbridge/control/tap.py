@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TapDesk", "device_of"]
 
-PER_SECOND = 2000
+PER_SECOND = 1000
 """Lines."""
 AT_ONCE = 100
 """Lines that are written without letting others go first."""

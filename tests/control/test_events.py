@@ -138,6 +138,15 @@ async def test_who_follows_gets_the_newest_and_then_what_comes(here: Here) -> No
         assert [(await answer.news() or {})["number"] for _ in range(3)] == [5, 6, 7]
 
 
+async def test_many_events_come_whole_and_in_their_order(here: Here) -> None:
+    for _ in range(1001):
+        here.kept.add("connection.opened")
+    async with asking(here.path, "/events?limit=1000") as answer:
+        assert [event["id"] for event in await answer.body()] == list(range(2, 1002))
+    async with asking(here.path, "/events?limit=1000&follow=1") as answer:
+        assert [(await answer.news() or {})["id"] for _ in range(1000)] == list(range(2, 1002))
+
+
 async def test_who_follows_from_an_id_gets_all_that_came_since(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NEXT", 4)
     for _ in range(30):
