@@ -217,12 +217,13 @@ class History:
     # What follows runs in a thread.
 
     def _answer(self, question: Callable[[Reader], Found]) -> Found:
+        moves = self._writer.moves
         try:
             with Reader(self._path, self._connect) as reader:
                 return question(reader)
         except Exception as error:
             if schema.damaged(error):
-                self._writer.submit(Damaged(error))
+                self._writer.submit(Damaged(error, moves))
             raise HistoryFailed(f"The history {self._path} cannot be read: {error}. Check the disk.") from error
 
     def _stop(self) -> None:

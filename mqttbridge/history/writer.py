@@ -67,9 +67,10 @@ class Close(NamedTuple):
 
 
 class Damaged(NamedTuple):
-    """A reader found the file damaged."""
+    """A reader found the file damaged. `moves`: how many files had been moved aside before it opened this one."""
 
     error: Exception
+    moves: int
 
 
 class Tidy(NamedTuple):
@@ -101,6 +102,7 @@ class Writer:
         self.problem = ""
         self.retention = 0
         self.max_size = 0
+        self.moves = 0
         self._path = path
         self._waiting = waiting
         self._clock = clock
@@ -116,7 +118,6 @@ class Writer:
         self._urged = False
         self._added = 0
         self._small = 0
-        self._moves = 0
         self._untidy = True
         self._tidied = self._told_at = -1e9
         self._told = 0
@@ -152,7 +153,7 @@ class Writer:
         while True:
             requests = self._collect()
             for request in requests:
-                if isinstance(request, Damaged):
+                if isinstance(request, Damaged) and request.moves == self.moves:
                     self._fail(request.error)
             self._write_all()
             self._announce_lost()
@@ -261,13 +262,13 @@ class Writer:
         """Close the file, and say why; tell whether another attempt makes sense at once: the file was moved aside."""
         self._drop_store()
         what, moved = f"{error}. Check the disk and its free space", False
-        if damaged(error) and self._moves < MOVES:
+        if damaged(error) and self.moves < MOVES:
             try:
                 aside = move_aside(self._path, _stamp(self._clock.now()))
             except OSError as failure:
                 what = f"{error}, and it cannot be moved away: {failure}"
             else:
-                self._moves += 1
+                self.moves += 1
                 self._attempted = -1
                 moved = True
                 what = f"{error}. It was moved to {aside.name}, and a new one is begun"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING
@@ -290,7 +291,8 @@ async def test_a_file_that_is_damaged_inside_is_moved_aside_when_that_is_found(
     data[20 * 4096 :] = b"\xff" * (len(data) - 20 * 4096)
     file.write_bytes(data)
     history = await opened(tmp_path, connect=disk.connect, tell=told)
-    with pytest.raises(HistoryFailed):
+    # It is found by this question, or by the thread's own tidying before it.
+    with contextlib.suppress(HistoryFailed):
         await all_of(history)
     await until(lambda: told.names == ["history.failed", "history.recovered"])
     assert len(aside(tmp_path)) == 1
@@ -309,6 +311,18 @@ async def test_a_block_that_is_damaged_is_found_by_whoever_needs_it(tmp_path: Pa
         await all_of(history)
     await until(lambda: told.names == ["history.failed", "history.recovered"])
     await usable(history)
+    await history.close()
+
+
+async def test_several_who_find_it_damaged_have_one_file_moved_aside(tmp_path: Path, disk: Disk, told: Told) -> None:
+    history = await opened(tmp_path, connect=disk.connect, tell=told)
+    history.stored({("a",): queued([1])})
+    await history.ends([1])
+    history._writer.submit(writer.Damaged(schema.NotOursError("bad"), 0))
+    history._writer.submit(writer.Damaged(schema.NotOursError("bad"), 0))
+    await until(lambda: told.names == ["history.failed", "history.recovered"])
+    await usable(history)
+    assert len(aside(tmp_path)) == 1
     await history.close()
 
 
