@@ -44,6 +44,13 @@ PARSE_AT_ONCE = 200
 RETRY_AFTER = (b"retry-after", b"5")
 MAX_SHOWN = 100
 """Characters of a path."""
+VERIFIED = {
+    (False, False): "not authenticated",
+    (True, False): "Token verified",
+    (False, True): "Authorization verified",
+    (True, True): "Token and Authorization verified",
+}
+"""By whether a source asks for a Token and for an Authorization header."""
 NDJSON = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
 
 
@@ -286,10 +293,9 @@ def _require_token(query: bytes) -> None:
 
 def _origin(scope: Scope, settings: HttpSource) -> str:
     """Say where a request came from and how it was checked, for the history."""
-    asked = (("Token", settings.as_key), ("Authorization", settings.authorization))
-    verified = " and ".join(name for name, secret in asked if secret is not None)
+    verified = VERIFIED[settings.as_key is not None, settings.authorization is not None]
     client = _client(scope)
-    return f"POST{' from ' + client if client else ''}, {verified + ' verified' if verified else 'not authenticated'}"
+    return f"POST from {client}, {verified}" if client else f"POST, {verified}"
 
 
 def _client(scope: Scope) -> str:

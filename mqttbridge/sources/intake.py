@@ -106,13 +106,14 @@ class Intake:
         `window`: ms within which a copy of an uplink is not stored again (`duplicateWindow`).
         """
         # All waiting is done before: no reload comes between the routing and the journal.
-        senders = await self._senders(uplinks)
+        reports = [uplink for uplink in uplinks if uplink.correlation_id]
+        senders = await self._senders(reports) if reports else {}
         entries: list[Entry] = []
         unrouted: list[Uplink] = []
         route = self._router.route
         for uplink in uplinks:
             connections = route(uplink)
-            if sender := senders.get(id(uplink)):
+            if senders and (sender := senders.get(id(uplink))):
                 # A report goes to the connection that sent the downlink too, by the name that this one knows.
                 connections = self._router.with_sender(connections, sender.connection)
                 uplink = correlated(uplink, sender.correlation_id)  # noqa: PLW2901 (told better)
@@ -134,18 +135,16 @@ class Intake:
         if unrouted:
             self._unrouted(source, unrouted)
 
-    async def _senders(self, uplinks: Sequence[Uplink]) -> dict[int, Sender]:
+    async def _senders(self, reports: Sequence[Uplink]) -> dict[int, Sender]:
         """Find out who sent the downlinks that reports are about, by the `id` of the report."""
         senders: dict[int, Sender] = {}
-        for uplink in uplinks:
-            if not uplink.correlation_id:
-                continue
+        for report in reports:
             try:
-                sender = await self._devices.sender(uplink.dev_eui, uplink.correlation_id)
+                sender = await self._devices.sender(report.dev_eui, report.correlation_id)
             except JournalError:
                 continue  # it says so itself; a report without its sender is better than none
             if sender is not None:
-                senders[id(uplink)] = sender
+                senders[id(report)] = sender
         return senders
 
     def _look_for_gaps(self, source: str, uplinks: Sequence[Uplink]) -> None:
