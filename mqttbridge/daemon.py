@@ -147,7 +147,7 @@ class Daemon:
         journal = await SqliteJournal.open(where, max_size=settings.max_size, when_full=settings.when_full, clock=clock)
         stack.push_async_callback(_shielded, journal.close)
         room = settings.max_size // HISTORY_SHARE
-        history = await History.open(where, retention=settings.retention, max_size=room, clock=clock)
+        history = await History.open(where, retention=settings.retention, max_size=room, clock=clock, tell=_tell)
         stack.push_async_callback(_shielded, history.close)
         stack.push_async_callback(_shielded, journal.close)
         self._passage = journal.witness = Passage(history, self._taps)
@@ -316,6 +316,11 @@ class Daemon:
         if self._running is None:
             raise RuntimeError("the daemon is not running")
         return self._running
+
+
+def _tell(level: str, event: str, fields: dict[str, Any]) -> None:
+    """Log for the history, whose room may not."""
+    getattr(log, level)(event, **fields)
 
 
 async def _shielded(close: Callable[[], Coroutine[Any, Any, None]]) -> None:

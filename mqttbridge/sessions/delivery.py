@@ -71,8 +71,7 @@ class Delivery:
         self._throttle = throttle
         self._teller = Teller(connection, throttle, debug=debug)
         self._window = Window(window)
-        self._settled_to = 0
-        self._position = 0
+        self._settled_to = self._position = 0
         self._ahead: deque[Queued] = deque()
         self._flying: dict[int, Flight] = {}
         self._sent_at = 0

@@ -83,14 +83,13 @@ class BrokerSession:
     ) -> None:
         """Prepare; nothing happens before `run`. `inbox` takes downlinks, `downlinks` has their receipts."""
         configuration = settings.configuration
-        client_id = configuration.client_id_for(connection)
         self.connection = connection
         self._configuration = configuration
         self._journal = journal
         self._gate = gate
         self._clock = clock
         self._random = random
-        self._policy = machine.Policy(configuration.reconnect_strategy, client_id)
+        self._policy = machine.Policy(configuration.reconnect_strategy, configuration.client_id_for(connection))
         self._traffic = Traffic(
             connection,
             configuration,
@@ -101,7 +100,7 @@ class BrokerSession:
             downlinks=downlinks,
             tally=metrics,
         )
-        self._options = self._link_options(client_id)
+        self._options = self._link_options(self._policy.client_id)
         self._machine = machine.never_open(clock.monotonic())
         self._stopping = asyncio.Event()
         self._link: Link | None = None
