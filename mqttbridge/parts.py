@@ -24,7 +24,7 @@ from mqttbridge.sources.intake import Intake
 from mqttbridge.sources.mqtt import MqttIntake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from mqttbridge.clock import Clock
     from mqttbridge.downlinks.network import Network
@@ -135,8 +135,11 @@ class Parts:
         if running is not None and isinstance(source, MqttSource):
             running.reconfigure(source)
 
-    def add_way_back(self, name: str) -> None:
-        """Make what hands downlinks to a source's network server; without a way, what says why they go nowhere."""
+    def add_way_back(self, name: str, before: Dispatcher | None = None) -> None:
+        """Make what hands downlinks to a source's network server; without a way, what says why they go nowhere.
+
+        `before`: the one in whose place it comes, which may have ends that are not on disk yet.
+        """
         tools, source = self._tools, self.configured.get(name)
         network = None if source is None else make_network(name, source, self.connections, clock=tools.clock)
         if network is not None:
@@ -150,6 +153,7 @@ class Parts:
             random=random.random,
             metrics=tools.metrics.downlinks,
             throttle=tools.throttle,
+            before=before,
             why=f"source {name} is not configured any more" if source is None else f"source {name}: {way_back(source)}",
         )
         self.dispatchers.add(name, dispatcher)
@@ -167,8 +171,11 @@ class Parts:
         for network in self.networks.values():
             await network.close()
 
-    def take_over(self, settings: Settings) -> None:
-        """Put other settings in force, for whatever looks them up. No part begins or ends by it."""
+    def take_over(self, settings: Settings, leaving: Collection[str]) -> None:
+        """Put other settings in force, for whatever looks them up. No part begins or ends by it.
+
+        `leaving`: the connections whose sessions are about to end, and go on as they are until then.
+        """
         self.router = Router(settings.flows, settings.connections)
         _replace(self.connections, settings.connections)
         _replace(self.configured, settings.sources)
@@ -176,7 +183,7 @@ class Parts:
         self._intake.use(self.router)
         self._inbox.use(self.router)
         for name, session in self.sessions.items():
-            if (connection := self.connections.get(name)) is not None:
+            if name not in leaving and (connection := self.connections.get(name)) is not None:
                 session.reconfigure(connection)
 
     def _know_http(self) -> None:

@@ -27,7 +27,7 @@ from mqttbridge.settings.diff import Action, diff, in_force, renewed
 from mqttbridge.settings.watching import signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from mqttbridge.clock import Clock
@@ -223,9 +223,9 @@ class Reloader:
         settings = in_force(before, fresh.settings)
         await self._configure(settings)
         self.loaded = msgspec.structs.replace(fresh, settings=settings, state_directory=self.loaded.state_directory)
-        self._parts.take_over(settings)
-        await self._end(difference)
-        await self._begin(settings, difference)
+        leaving = [one.id for one in difference.connections if one.action in (Action.STOP, Action.RESTART)]
+        self._parts.take_over(settings, leaving)
+        await self._exchange(difference, leaving)
         self._tell(difference, self._clock.monotonic() - began)
         self.on_applied(before)
 
@@ -237,35 +237,35 @@ class Reloader:
             await stores.journal.configure(max_size=journal.max_size, when_full=journal.when_full)
             stores.history.configure(retention=journal.retention, max_size=journal.max_size // HISTORY_SHARE)
 
-    async def _end(self, difference: Diff) -> None:
-        """End what stops or restarts, all at once; a source's way back with every change of the source."""
-        ends = (Action.STOP, Action.RESTART)
+    async def _exchange(self, difference: Diff, leaving: Collection[str]) -> None:
+        """End what stops or restarts, all at once, and begin what starts or restarts."""
+        parts, ends, begins = self._parts, (Action.STOP, Action.RESTART), (Action.START, Action.RESTART)
+        # A source's way back is another with every change of the source.
+        before = {one.id: parts.dispatchers.get(one.id) for one in difference.sources}
         async with anyio.create_task_group() as ending:
-            ending.start_soon(self._parts.sources.remove, [one.id for one in difference.sources if one.action in ends])
-            ending.start_soon(self._parts.remove_ways_back, [one.id for one in difference.sources])
-            ending.start_soon(
-                self._parts.sessions.remove, [one.id for one in difference.connections if one.action in ends]
-            )
-
-    async def _begin(self, settings: Settings, difference: Diff) -> None:
-        """Begin what starts or restarts."""
-        begins = (Action.START, Action.RESTART)
-        try:
-            orphans = await self._stores.downlinks.sources()
-        except JournalError:
-            # It says so itself. What waits for a source that is gone is told so after the next start.
-            orphans = []
-        for one in difference.sources:
-            if one.id in settings.sources or one.id in orphans:
-                self._parts.add_way_back(one.id)
+            ending.start_soon(parts.sources.remove, [one.id for one in difference.sources if one.action in ends])
+            ending.start_soon(parts.remove_ways_back, list(before))
+            ending.start_soon(parts.sessions.remove, leaving)
+        orphans = await self._orphans()
+        for id_, dispatcher in before.items():
+            if id_ in parts.configured or id_ in orphans:
+                parts.add_way_back(id_, dispatcher)
         for one in difference.connections:
             if one.action in begins:
-                self._parts.add_session(one.id)
+                parts.add_session(one.id)
         for one in difference.sources:
             if one.action in begins:
-                self._parts.add_source(one.id)
+                parts.add_source(one.id)
             elif one.action is Action.CHANGE:
-                self._parts.change_source(one.id)
+                parts.change_source(one.id)
+
+    async def _orphans(self) -> list[str]:
+        """Give the sources that downlinks wait for, configured or not."""
+        try:
+            return await self._stores.downlinks.sources()
+        except JournalError:
+            # It says so itself. What waits for a source that is gone is told so after the next start.
+            return []
 
     # -- telling --------------------------------------------------------------------------------------------------
 

@@ -103,9 +103,7 @@ async def test_connections_and_flows_come_and_go(tmp_path: Path, plain_mosquitto
         await daemon.accept("lrc", uplink(1))
         await record.wait_for(1)
         flows = {"none": {"matchers": [{"type": "thing", "tags": ["nothing"]}], "connections": ["new"]}}
-        await reloaded(
-            daemon, connections={"new": to(plain_mosquitto, uplinkTopicPattern="new/{DevEUI}")}, flows=flows
-        )
+        await reloaded(daemon, connections={"new": to(plain_mosquitto, uplinkTopicPattern="new/{DevEUI}")}, flows=flows)
         await daemon.accept("lrc", uplink(2))
         await daemon.until_said("uplink.unrouted")
         await reloaded(daemon, connections={})
@@ -159,7 +157,10 @@ async def test_a_wrong_file_changes_nothing_and_health_and_log_say_why_until_it_
 
 async def test_a_broken_password_is_seen_mended_and_the_queue_drains(tmp_path: Path) -> None:
     users = {"acme": "right"}
-    async with mosquitto(tmp_path, users=users) as broker, recorder(broker, args=("-u", "acme", "-P", "right")) as record:
+    async with (
+        mosquitto(tmp_path, users=users) as broker,
+        recorder(broker, args=("-u", "acme", "-P", "right")) as record,
+    ):
         good = {"acme": to(broker, username="acme", password="right")}  # noqa: S106 (a test's)
         bad = {"acme": to(broker, username="acme", password="wrong")}  # noqa: S106 (likewise)
         async with bridge(tmp_path, connections=good) as daemon:
@@ -201,7 +202,9 @@ async def test_the_command_reloads_and_answers_by_its_exit_code(tmp_path: Path, 
             assert "mqttbridge.yaml:2:1:" in "\n".join(wrong.stderr)
 
 
-async def test_what_needs_a_restart_is_told_and_the_rest_is_in_force(tmp_path: Path, plain_mosquitto: Mosquitto) -> None:
+async def test_what_needs_a_restart_is_told_and_the_rest_is_in_force(
+    tmp_path: Path, plain_mosquitto: Mosquitto
+) -> None:
     async with bridge(tmp_path, connections={"acme": to(plain_mosquitto)}) as daemon:
         daemon.write({"http": {"listen": "127.0.0.1:1"}, **config(connections={"beta": to(plain_mosquitto)})})
         daemon.signal(signal.SIGHUP)
