@@ -18,7 +18,7 @@ from mqttbridge.downlinks.networks import make_network, way_back
 from mqttbridge.routing import Router
 from mqttbridge.sessions.gate import ConnectGate
 from mqttbridge.sessions.runner import BrokerSession
-from mqttbridge.settings.schema import HttpSource, MqttSource
+from mqttbridge.settings.schema import MqttSource
 from mqttbridge.sources.http import HttpIntake
 from mqttbridge.sources.intake import Intake
 from mqttbridge.sources.mqtt import MqttIntake
@@ -63,8 +63,7 @@ class Parts:
         self.connections: dict[str, Connection] = dict(settings.connections)
         self.configured: dict[str, Source] = dict(settings.sources)
         """The settings of every source, by id."""
-        self._http: dict[str, HttpSource] = {}
-        self.router = Router(settings.flows, settings.connections)
+        router = Router(settings.flows, settings.connections)
         self.networks: dict[str, Network] = {}
         self.dispatchers: Crew[Dispatcher] = Crew()
         self.sessions: Crew[BrokerSession] = Crew()
@@ -74,7 +73,7 @@ class Parts:
             self.connections,
             self.networks,
             self.configured,
-            self.router,
+            router,
             self._kick,
             clock=tools.clock,
             metrics=tools.metrics.downlinks,
@@ -83,16 +82,15 @@ class Parts:
         self._intake = Intake(
             tools.journal,
             tools.downlinks,
-            self.router,
+            router,
             clock=tools.clock,
             metrics=tools.metrics,
             throttle=tools.throttle,
             passage=tools.passage,
             counters=tools.counters,
         )
-        self.http = HttpIntake(self._http, self._intake)
+        self.http = HttpIntake(self.configured, self._intake)
         """Takes the uplinks of all HTTP sources."""
-        self._know_http()
         for name in (*self.configured, *(name for name in orphans if name not in self.configured)):
             self.add_way_back(name)
         for name in self.configured:
@@ -176,18 +174,14 @@ class Parts:
 
         `leaving`: the connections whose sessions are about to end, and go on as they are until then.
         """
-        self.router = Router(settings.flows, settings.connections)
+        router = Router(settings.flows, settings.connections)
         _replace(self.connections, settings.connections)
         _replace(self.configured, settings.sources)
-        self._know_http()
-        self._intake.use(self.router)
-        self._inbox.use(self.router)
+        self._intake.use(router)
+        self._inbox.use(router)
         for name, session in self.sessions.items():
             if name not in leaving and (connection := self.connections.get(name)) is not None:
                 session.reconfigure(connection)
-
-    def _know_http(self) -> None:
-        _replace(self._http, {name: each for name, each in self.configured.items() if isinstance(each, HttpSource)})
 
     def _kick(self, source: str) -> None:
         # A source that is gone, or being replaced: what is stored for it is read by the dispatcher that follows.

@@ -138,13 +138,13 @@ class Storm:
                 self.flows = self.random.choice([{}, {"all": {"connections": sorted({*STEADY, *some})}}])
 
     def _forget(self, name: str) -> None:
-        """A flow may not name what is gone."""
+        """Take what is gone out of the flows."""
         for flow in self.flows.values():
             flow["connections"] = [each for each in flow["connections"] if each != name]
 
     async def _reload(self, *, valid: bool) -> None:
         began = time.monotonic()
-        if self.random.random() < 0.5:  # noqa: PLR2004 (a coin)
+        if self.random.random() < 0.5:
             answer = await self.socket.post("/reload")
             assert answer.status_code == (200 if valid else 422), answer.text
         else:
@@ -181,9 +181,7 @@ async def storm(directory: Path, *, edits: int, seed: int) -> Outcome:
             assert len(set(came[name])) == account["routed"], f"{name}: {len(set(came[name]))} came, {account}"
             repeats += sum(Counter(came[name]).values()) - len(set(came[name]))
         restarts = sum(line.get("change", "").startswith("restart") for line in daemon.said("config.applied"))
-        return Outcome(
-            edits, this.refused, len(this.accepted), restarts, repeats, this.longest, this.slowest_post
-        )
+        return Outcome(edits, this.refused, len(this.accepted), restarts, repeats, this.longest, this.slowest_post)
 
 
 def main() -> None:
@@ -193,10 +191,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=None)
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(2**32)  # noqa: S311 (likewise)
-    print(f"seed {seed}", flush=True)
+    print(f"seed {seed}", flush=True)  # noqa: T201 (a program of its own)
     with tempfile.TemporaryDirectory() as directory:
         outcome = asyncio.run(storm(Path(directory), edits=options.edits, seed=seed))
-    print("\n".join(f"{name:>14}  {value:g}" for name, value in outcome._asdict().items()))
+    print("\n".join(f"{name:>14}  {value:g}" for name, value in outcome._asdict().items()))  # noqa: T201 (likewise)
 
 
 if __name__ == "__main__":

@@ -148,17 +148,19 @@ async def test_tap_shows_what_goes_through_and_ends_after_a_count(tmp_path: Path
 
 
 async def test_events_are_kept_over_a_restart_and_found_by_name_and_connection(tmp_path: Path) -> None:
-    async with mosquitto(tmp_path / "broker") as broker:
-        async with bridge(tmp_path, connections={"acme": to(broker), "dead": to(NOBODY)}) as daemon:
-            await daemon.until_state("acme", "OPENED")
-            await daemon.until_said("connection.failed", connection="dead")
-            await daemon.stop()
-            await daemon.restart()
-            await daemon.until_said("connection.opened", connection="acme")
-            found = await ask_json(daemon, "events", "--connection", "acme", "--name", "connection.opened")
-            assert len(found) == 2
-            page = await ask(daemon, "events", "--level", "warning", "--since", "1h")
-            assert "dead" in page
-            assert "connection.failed" in page
-            stopped = await ask_json(daemon, "events", "--name", "daemon.*")
-            assert [one["event"] for one in stopped][:2] == ["daemon.started", "daemon.stopping"]
+    async with (
+        mosquitto(tmp_path / "broker") as broker,
+        bridge(tmp_path, connections={"acme": to(broker), "dead": to(NOBODY)}) as daemon,
+    ):
+        await daemon.until_state("acme", "OPENED")
+        await daemon.until_said("connection.failed", connection="dead")
+        await daemon.stop()
+        await daemon.restart()
+        await daemon.until_said("connection.opened", connection="acme")
+        found = await ask_json(daemon, "events", "--connection", "acme", "--name", "connection.opened")
+        assert len(found) == 2
+        page = await ask(daemon, "events", "--level", "warning", "--since", "1h")
+        assert "dead" in page
+        assert "connection.failed" in page
+        stopped = await ask_json(daemon, "events", "--name", "daemon.*")
+        assert [one["event"] for one in stopped][:2] == ["daemon.started", "daemon.stopping"]

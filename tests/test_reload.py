@@ -161,8 +161,8 @@ async def test_a_broken_password_is_seen_mended_and_the_queue_drains(tmp_path: P
         mosquitto(tmp_path, users=users) as broker,
         recorder(broker, args=("-u", "acme", "-P", "right")) as record,
     ):
-        good = {"acme": to(broker, username="acme", password="right")}  # noqa: S106 (a test's)
-        bad = {"acme": to(broker, username="acme", password="wrong")}  # noqa: S106 (likewise)
+        good = {"acme": to(broker, username="acme", password="right")}
+        bad = {"acme": to(broker, username="acme", password="wrong")}
         async with bridge(tmp_path, connections=good) as daemon:
             await daemon.until_state("acme", "OPENED")
             await reloaded(daemon, connections=bad)

@@ -55,7 +55,7 @@ class Daemon:
         self.sockets = tuple(dict.fromkeys((own, unix.UNIT_DIRECTORY / unix.NAME)))
         """Where it may listen: its own place, then that of the systemd unit."""
 
-    def ask(self, method: str, path: str, body: object = None, *, timeout: float = TIMEOUT) -> Answer:
+    def ask(self, method: str, path: str, body: object = None, *, timeout: float | None = None) -> Answer:
         """Ask it one thing; `body` is sent as JSON. Raises `AskError` if it cannot be asked, or gives no answer."""
         with self._asked(method, path, body, timeout) as (where, response):
             given = response.read()
@@ -64,7 +64,7 @@ class Daemon:
 
     def lines(self, path: str) -> Iterator[bytes]:
         """Give the lines of an answer that goes on until the daemon ends, or who reads it. Raises `AskError`."""
-        with self._asked("GET", path, None, TIMEOUT) as (where, response):
+        with self._asked("GET", path, None, None) as (where, response):
             if response.status >= http.client.BAD_REQUEST:
                 raise _refused(where, "GET", path, _detail(response.read()))
             while line := response.readline():
@@ -72,12 +72,12 @@ class Daemon:
 
     @contextlib.contextmanager
     def _asked(
-        self, method: str, path: str, body: object, timeout: float
+        self, method: str, path: str, body: object, timeout: float | None
     ) -> Iterator[tuple[Path, http.client.HTTPResponse]]:
         """Send a request; give who got it, and the answer, of which the head is read."""
         where, connected = self._connected()
         try:
-            connected.settimeout(timeout)
+            connected.settimeout(TIMEOUT if timeout is None else timeout)
             connection = _Connection(connected)
             headers = self._meant(where)
             if body is not None:
@@ -103,7 +103,7 @@ class Daemon:
             raise _refused(answer.where, "GET", path, answer.problem)
         return answer.body
 
-    def post(self, path: str, body: object, *, timeout: float = TIMEOUT) -> bytes:
+    def post(self, path: str, body: object, *, timeout: float | None = None) -> bytes:
         """Give the body of a good answer to a POST with this JSON. Raises `AskError`."""
         answer = self.ask("POST", path, body, timeout=timeout)
         if answer.problem:

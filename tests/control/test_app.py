@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from mqttbridge import daemon as daemon_module
+from mqttbridge import vitals
 from mqttbridge.control import app
 from tests.support.bridge import NOBODY, to, until, uplink
 from tests.support.inside import inside, request, wire
@@ -43,7 +43,7 @@ async def test_health_names_the_connections_that_are_not_open_with_the_reason(
     assert (unreachable["connection"], unreachable["state"]) == ("acme", "UNREACHABLE")
     assert "refused" in unreachable["reason"]
     assert inactive == {"connection": "off", "state": "DEACTIVATED", "reason": "active is false"}
-    monkeypatch.setattr(daemon_module, "MAX_NAMED", 1)
+    monkeypatch.setattr(vitals, "MAX_NAMED", 1)
     assert len((await here.get("/health")).json()["not_open"]) == 1
 
 
