@@ -44,6 +44,9 @@ class Heard:
     def settled(self, connection: str, settled: Sequence[Settled]) -> None:
         """Nothing to remember."""
 
+    def seen(self, connection: str, queued: Sequence[Queued]) -> None:
+        """Nothing to remember."""
+
 
 @contextlib.asynccontextmanager
 async def opened(directory: Path, **options: object) -> AsyncIterator[SqliteJournal]:
