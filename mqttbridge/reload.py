@@ -20,7 +20,7 @@ import anyio
 import msgspec
 
 from mqttbridge.control.plan import PlanReport, compare, new_topics
-from mqttbridge.errors import ConfigError, JournalError
+from mqttbridge.errors import ConfigError, HistoryFailed, JournalError
 from mqttbridge.observe.log import get_logger
 from mqttbridge.settings.advice import advice
 from mqttbridge.settings.diff import Action, diff, in_force, renewed
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mqttbridge.clock import Clock
+    from mqttbridge.history.records import Passed
     from mqttbridge.model import Device
     from mqttbridge.observe.metrics import Metrics
     from mqttbridge.observe.notify import Notifier
@@ -141,6 +142,9 @@ class Reloader:
             return self._refused(error.problems)
         except JournalError as error:
             return self._refused((f"the configuration was not taken up: {error}",))
+        except Exception as error:  # a bug here must not end the daemon
+            log.exception("config.crashed")
+            return self._refused((f"internal error ({type(error).__name__}); please report it",))
         finally:
             self._notifier.ready()
 
@@ -197,8 +201,11 @@ class Reloader:
     async def _report(self, fresh: Loaded, difference: Diff, *, applied: bool) -> PlanReport:
         """Put a difference into words, with the last uplinks of connections whose topics change."""
         old, new = self.loaded.settings, fresh.settings
-        history = self._stores.history
-        uplinks = {id_: await history.latest(id_, LAST) for id_ in new_topics(difference, old, new)[:MAX_SHOWN]}
+        uplinks: dict[str, list[Passed]] = {}
+        # Examples are a courtesy: a history that cannot be read, which it says itself, keeps no reload from its work.
+        with contextlib.suppress(HistoryFailed):
+            for id_ in new_topics(difference, old, new)[:MAX_SHOWN]:
+                uplinks[id_] = await self._stores.history.latest(id_, LAST)
         warnings = (*fresh.warnings, *advice(new))
         devices = [] if difference.empty else await self._devices()
         return await compare(difference, old, new, uplinks=uplinks, devices=devices, warnings=warnings, applied=applied)

@@ -38,6 +38,12 @@ OPERATION_EVENTS: Mapping[str, Event] = MappingProxyType(
             "A reload found a property that only a restart can change; all else is in force.",
             "Restart the daemon when it suits you: systemctl restart mqttbridge.",
         ),
+        "config.crashed": Event(
+            "error",
+            (),
+            "A bug in the code of the reload ended it; what was begun of it may be in force.",
+            "Restart the daemon when it suits you, and please report the error, with its traceback from level debug.",
+        ),
         "config.renewed": Event(
             "info",
             ("connection", "source"),
