@@ -6,6 +6,8 @@ sentences on stderr.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -33,6 +35,10 @@ DAY = 24 * 3600 * 1000
 log = get_logger()
 redactor = Redactor()
 
+# In the help of each command, its examples stand apart.
+click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
+click.rich_click.PADDING_HELPTEXT_FIRST_LINE = (0, 0, 1, 0)
+
 log_level_option = click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
@@ -46,14 +52,25 @@ log_level_option = click.option(
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mqttbridge")
 def cli() -> None:
-    """Bring LoRaWAN uplinks from network servers to MQTT brokers, without losing any."""
+    """Bring LoRaWAN uplinks from network servers to MQTT brokers, without losing any.
+
+    \b
+    mqttbridge demo              see it work
+    mqttbridge status            how is the one that runs?
+    mqttbridge trace --help      what a command does, with an example
+    """  # noqa: D301 (click wants the backspace itself)
 
 
 @cli.command()
 @config_option
 @log_level_option
 def run(config: Path, log_level: str) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C."""
+    """Run the daemon until SIGTERM or Ctrl-C.
+
+    \b
+    mqttbridge run
+    mqttbridge run --config mqttbridge.yaml --log-level debug
+    """  # noqa: D301 (click wants the backspace itself)
     from mqttbridge.daemon import run_daemon
 
     configure(sys.stderr, level=log_level, redactor=redactor)
@@ -68,7 +85,12 @@ def run(config: Path, log_level: str) -> None:
 @cli.command()
 @config_option
 def check(config: Path) -> None:
-    """Check the configuration: exit 0, or 1 with every error on stderr."""
+    """Check the configuration: exit 0, or 1 with every error on stderr.
+
+    \b
+    mqttbridge check
+    mqttbridge check --config mqttbridge.yaml
+    """  # noqa: D301 (click wants the backspace itself)
     from mqttbridge.settings.advice import advice
 
     loaded = _load(config)
@@ -92,7 +114,12 @@ def check(config: Path) -> None:
 @click.option("--duration", metavar="TIME", default=None, help="End after so long, such as 30s; else on Ctrl-C.")
 @click.option("--devices", type=click.IntRange(1, 1000), default=5, show_default=True, help="Simulated devices.")
 def demo(duration: str | None, devices: int) -> None:
-    """Show the whole product with nothing else installed: a broker, devices and a live view. Leaves nothing behind."""
+    """Show the whole product with nothing else installed: a broker, devices and a live view. Leaves nothing behind.
+
+    \b
+    mqttbridge demo
+    mqttbridge demo --duration 30s --devices 20
+    """  # noqa: D301 (click wants the backspace itself)
     from mqttbridge.demo import run_demo
     from mqttbridge.settings.scalars import duration as parse_duration
 
@@ -176,7 +203,11 @@ def doctor(config: Path, connection: str | None, source: str | None, as_json: bo
 
 @cli.command()
 def schema() -> None:
-    """Print the JSON Schema of the configuration file, for editors."""
+    """Print the JSON Schema of the configuration file, for editors.
+
+    \b
+    mqttbridge schema > mqttbridge.schema.json
+    """  # noqa: D301 (click wants the backspace itself)
     import msgspec
 
     from mqttbridge.settings.jsonschema import json_schema
@@ -232,11 +263,16 @@ def _first(group: BaseExceptionGroup[MqttBridgeError]) -> MqttBridgeError:
 def main() -> None:
     """Be the command `mqttbridge`."""
     install_excepthook(redactor)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where the locale is no UTF-8; stderr does so by itself
     try:
         cli(prog_name="mqttbridge")
     except MqttBridgeError as error:
         click.echo(redactor.text(str(error)), err=True)
         sys.exit(1)
-    except Exception:  # noqa: BLE001 (the last resort: a sentence, not a traceback)
+    except Exception as error:  # noqa: BLE001 (the last resort: a sentence, not a traceback)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            click.echo(f"mqttbridge: what it says cannot be written: {error.strerror}", err=True)
+            sys.exit(1)
         sys.excepthook(*sys.exc_info())
         sys.exit(BUG)

@@ -95,7 +95,7 @@ def reload(config: Path, as_json: bool) -> None:
     Exit code: 0 it is in force, 1 the file is wrong, or the daemon cannot be asked.
 
     \b
-    mqttbridge plan; mqttbridge reload
+    mqttbridge reload                                after a look at `mqttbridge plan`
     """  # noqa: D301 (click wants the backspace itself)
     from mqttbridge.ask import plan as command
 
@@ -110,7 +110,8 @@ def reload(config: Path, as_json: bool) -> None:
 def trace(config: Path, dev_eui: str, limit: int, as_json: bool) -> None:
     """Show where the last uplinks and downlinks of a device went: received, routed, published, acknowledged.
 
-    Exit code: 0 there is something to show, 2 nothing is known of the device, 1 the daemon cannot be asked.
+    Exit code: 0 there is something to show, 2 nothing is known of the device, 1 it is no DevEUI, or the daemon cannot
+    be asked.
 
     \b
     mqttbridge trace 0018B20000000B20
@@ -134,7 +135,8 @@ def replay(config: Path, as_json: bool, **what: Any) -> None:  # noqa: ANN401 (a
     """Queue uplinks of the past again for one connection. Each is marked: its document has "Replayed": true.
 
     They go out behind what is queued, and do not expire by their age. A time is `90m` (ago), `14:30` (today),
-    `2026-11-22 14:30`, or ISO 8601. Exit code: 0 done, 2 there is none, 1 wrong input, or the daemon cannot be asked.
+    `2026-11-22 14:30`, or ISO 8601. Exit code: 0 done, 2 there is none (also: wrong usage), 1 there is no such
+    connection or time, it cannot be done, or the daemon cannot be asked.
 
     \b
     mqttbridge replay --connection acme --from 1h --device 0018B20000000B20
@@ -147,7 +149,12 @@ def replay(config: Path, as_json: bool, **what: Any) -> None:  # noqa: ANN401 (a
 
 @click.group()
 def parked() -> None:
-    """Uplinks that no broker would take as they are: list, show, retry, drop."""
+    """Uplinks that no broker would take as they are: list, show, retry, drop.
+
+    \b
+    mqttbridge parked list
+    mqttbridge parked retry --connection acme --all
+    """  # noqa: D301 (click wants the backspace itself)
 
 
 @parked.command("list")
@@ -156,7 +163,9 @@ def parked() -> None:
 @click.option("--connection", metavar="ID", help="Of this connection alone.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many, newest first.")
 def parked_list(config: Path, connection: str | None, limit: int, as_json: bool) -> None:
-    """List them, with the reason of each. Exit code: 0, 1 the daemon cannot be asked.
+    """List them, with the reason of each.
+
+    Exit code: 0, also if there is none, 1 there is no such connection, or the daemon cannot be asked.
 
     \b
     mqttbridge parked list --connection acme
@@ -172,6 +181,8 @@ def parked_list(config: Path, connection: str | None, limit: int, as_json: bool)
 @click.argument("number", type=click.IntRange(1))
 def parked_show(config: Path, number: int, as_json: bool) -> None:
     """Show one of them, with its document. NUMBER is from `parked list`.
+
+    Exit code: 0, 1 there is no such uplink, or the daemon cannot be asked.
 
     \b
     mqttbridge parked show 1234
@@ -199,6 +210,8 @@ def _selection(function: Any) -> Any:  # noqa: ANN401 (a decorator of click's)
 def parked_retry(config: Path, as_json: bool, **what: Any) -> None:  # noqa: ANN401 (as click hands it over)
     """Queue them again, behind what is queued: after what parked them is mended.
 
+    Exit code: 0 done, also if there is none, 1 nothing could be retried, or the daemon cannot be asked.
+
     \b
     mqttbridge parked retry 1234 1235
     mqttbridge parked retry --connection acme --all
@@ -212,6 +225,8 @@ def parked_retry(config: Path, as_json: bool, **what: Any) -> None:  # noqa: ANN
 @_selection
 def parked_drop(config: Path, as_json: bool, **what: Any) -> None:  # noqa: ANN401 (as click hands it over)
     """Give them up: their content is deleted. They stay counted as parked.
+
+    Exit code: 0 done, also if there is none, 1 there is no such uplink, or the daemon cannot be asked.
 
     \b
     mqttbridge parked drop 1234
@@ -240,6 +255,7 @@ def tap(config: Path, as_json: bool, count: int | None, **what: Any) -> None:  #
     """Show what goes through right now: uplinks as they come and as they are acknowledged, and downlinks.
 
     A reader that is too slow misses some, and is told how many; the daemon never waits for it.
+    Exit code: 0 it was ended, 1 the daemon cannot be asked, or has ended.
 
     \b
     mqttbridge tap --connection acme
@@ -269,7 +285,8 @@ def tap(config: Path, as_json: bool, count: int | None, **what: Any) -> None:  #
 def events(config: Path, as_json: bool, follow: bool, **what: Any) -> None:  # noqa: ANN401 (as click hands it over)
     """Show what happened, the newest last: the log from level info on, as the journal keeps it over restarts.
 
-    Exit code: 0, 1 the daemon cannot be asked. docs/events.md has the table of events.
+    Exit code: 0, also if there is none, 1 there is no event of that name, it is no DevEUI, or the daemon cannot be
+    asked. docs/events.md has the table of events.
 
     \b
     mqttbridge events --connection acme --since 12h

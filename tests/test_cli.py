@@ -126,6 +126,27 @@ async def test_help_and_version_answer() -> None:
     assert __version__ in (await run("--version")).text
 
 
+def _all_commands() -> list[str]:
+    found = []
+    for name, command in cli.cli.commands.items():
+        found += [f"{name} {part}" for part in getattr(command, "commands", {})] + [name]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", _all_commands())
+def test_the_help_of_each_command_has_an_example(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mqttbridge", *name.split(), "--help"])
+    monkeypatch.setattr(cli, "install_excepthook", lambda _: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    example = next(number for number, line in enumerate(lines) if line.startswith(f"mqttbridge {name}"))
+    assert lines[example - 1] == "", "it stands apart from what is said of the command"
+
+
 def test_a_bug_exits_with_70_and_a_sentence_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +233,26 @@ async def test_output_to_a_closed_pipe_is_no_bug() -> None:
     _, err = await process.communicate()
     assert b"internal error" not in err
     assert process.returncode in {0, 1}
+
+
+async def test_output_that_a_disk_has_no_room_for_is_no_bug() -> None:
+    import asyncio
+
+    command = f"{sys.executable} -m mqttbridge schema > /dev/full"
+    process = await asyncio.create_subprocess_shell(command, cwd=ROOT, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    assert err.decode().splitlines() == ["mqttbridge: what it says cannot be written: No space left on device"]
+    assert process.returncode == 1
+
+
+async def test_a_terminal_that_knows_no_utf_8_is_no_bug(tmp_path: Path) -> None:
+    path = tmp_path / "\N{GREEK SMALL LETTER MU}.yaml"
+    path.write_text("{}\n")
+    for encoding in ("ascii", "latin-1"):
+        done = await run("check", "--config", str(path), env={"PYTHONIOENCODING": encoding})
+        assert code(done) == 0, done.text
+        done = await run("send", "--help", env={"PYTHONIOENCODING": encoding})
+        assert code(done) == 0, done.text
 
 
 async def test_check_notes_what_was_probably_not_meant_and_is_content(tmp_path: Path) -> None:
