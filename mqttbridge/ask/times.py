@@ -28,11 +28,16 @@ def moment_of(text: str, now: int) -> int:
         clock = datetime.strptime(written, "%H:%M:%S" if written.count(":") > 1 else "%H:%M")  # noqa: DTZ007
         # The offset is that of the moment itself: a day may have two.
         local = datetime(today.year, today.month, today.day, clock.hour, clock.minute, clock.second)  # noqa: DTZ001
-        return round(local.astimezone().timestamp() * 1000)
+        return _ms(local)
     except ValueError:
         pass
     try:
         given = datetime.fromisoformat(written)
-    except ValueError:
+        return _ms(given)
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time: {EXAMPLES}") from None
-    return round((given if given.tzinfo is not None else given.astimezone()).timestamp() * 1000)
+
+
+def _ms(moment: datetime) -> int:
+    """Give ms. A local time that comes twice is the first of both; one that the clock leaves out is as much later."""
+    return round(moment.timestamp() * 1000)

@@ -138,16 +138,17 @@ class _Page:
 
     def _uplink(self, uplink: UplinkPassage) -> Iterator[Line]:
         yield Line(f"{self._passport.device}  {_title(uplink)}", "head")
-        local = self._local(uplink.received)
-        self._day = f"{local:%A %Y-%m-%d}"
-        yield Line(f"  {self._day}, {self._ago(uplink.received)} ago")
+        # What is queued again is as old as that: its validity counts anew. Its origin says when it came.
+        came = uplink.time if _again(uplink) else uplink.received
+        self._day = f"{self._local(came):%A %Y-%m-%d}"
+        yield Line(f"  {self._day}, {self._ago(came)} ago")
         origin = f": {uplink.origin}" if uplink.origin else ""
         by = f"queued again{origin}" if _again(uplink) else f"received by {_source(uplink)}{origin}"
-        yield from self._timed(uplink.received, _words(by))
+        yield from self._timed(came, _words(by))
         if uplink.payload_hex:
             more = ("…",) if uplink.payload_cut else ("",)
             yield from _filled("", _words("payload", (uplink.payload_hex + more[0],)))
-        early = (uplink.received - uplink.time).total_seconds()
+        early = (came - uplink.time).total_seconds()
         if abs(early) >= SKEW:
             skew = f"{span(abs(early))} {'earlier' if early > 0 else 'later'}"
             yield from _filled("", _words(f"its own Time is {self._at(uplink.time)}, {skew}"))

@@ -166,6 +166,16 @@ def test_a_retry_is_told_as_one() -> None:
     assert "queued again: retry of the parked uplink 12 payload" in text(page)
 
 
+def test_a_retry_is_told_with_the_time_at_which_it_was_queued_again() -> None:
+    queued_again = after(2 * 3600 * 1000)
+    origin = "retry of the parked uplink received then"
+    came = uplink(delivery(sent=queued_again, ended=queued_again), time=queued_again, now=None, origin=origin)
+    page = lines(passport(came, now=after(3 * 3600 * 1000)))
+    assert page[1] == "  Sunday 2026-11-22, 1h00m ago"
+    assert page[2].startswith("  12:02:03.120  queued again: retry of the parked uplink")
+    assert not any("its own Time" in line for line in page), "its validity counts from the retry"
+
+
 def test_a_replay_is_marked_in_the_head() -> None:
     assert lines(passport(uplink(delivery(), replayed=True, now=None)))[0].endswith("14 bytes (replay)")
 
