@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from mqttbridge.settings.listening import exposed
 from mqttbridge.settings.loops import loops
 from mqttbridge.settings.schema import MqttSource
 from mqttbridge.settings.secret import plain
@@ -38,6 +39,9 @@ def advice(settings: Settings) -> list[str]:
         if placeholders:
             text = f"topics has {placeholders[0]}, which stands for nothing here; write + for any level"
             found.append(f"source {name}: {text}")
+    if exposed(settings.http) and not settings.http.insecure:
+        text = "uplinks and their keys come in over the network without TLS; set http.certificate and http.privateKey"
+        found.append(f"http.listen: {text}, or insecure: true if a proxy in front of it has TLS")
     found += loops(settings)
     found += _about_downlinks(settings, sorted(active))
     return found

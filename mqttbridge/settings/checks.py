@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mqttbridge import topics
 from mqttbridge.errors import PatternError, TopicError
-from mqttbridge.settings import address
+from mqttbridge.settings import address, allowlist
 from mqttbridge.settings.alarms import ALARM_CHECKS
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 RECEIPT = {"DevEUI": "0018B20000000B20", "outcome": "queued", "CorrelationID": 16 * "0", "key": 16 * "0"}
 """What every receipt has and a topic can hold."""
 ALPN = re.compile(r"[\x21-\x7e]{1,255}").fullmatch
+TOKEN = re.compile(r"[\x21-\x7e]{16,512}").fullmatch
 
 
 def _host_name(text: str) -> str:
@@ -138,6 +139,14 @@ def _alpn(text: str) -> str:
     return text
 
 
+def _token(text: str) -> str:
+    if not TOKEN(text):
+        raise ValueError(
+            "must be 16 to 512 printable ASCII characters without blanks, such as openssl rand -hex 24 gives"
+        )
+    return text
+
+
 def _uplink_pattern(text: str) -> str:
     _pattern(text)
     return text
@@ -183,6 +192,7 @@ def _fits(text: str) -> None:
 
 
 CHECKS: dict[str, Callable[[str], str]] = {
+    "allowedHost": allowlist.entry,
     "alpn": _alpn,
     "apiUrl": address.url,
     "asKey": _as_key,
@@ -200,6 +210,7 @@ CHECKS: dict[str, Callable[[str], str]] = {
     "privateKey": _text,
     "receiptTopicPattern": _receipt_pattern,
     "text": _text,
+    "token": _token,
     "topicFilter": _topic_filter,
     "uplinkTopicPattern": _uplink_pattern,
     "username": _username,

@@ -15,6 +15,7 @@ from mqttbridge.settings import scalars
 from mqttbridge.settings.alarms import Alarm, contradictions
 from mqttbridge.settings.checks import CHECKS, IDENTITY, IDENTITY_RULE
 from mqttbridge.settings.links import LinkCheck
+from mqttbridge.settings.listening import ListenCheck
 from mqttbridge.settings.pem import holds_private_key
 from mqttbridge.settings.problems import shown
 from mqttbridge.settings.reader import Broken, Entry, Mapping, Scalar, Sequence
@@ -51,6 +52,7 @@ class Converter:
         self.marks: dict[KeyPath, Mark] = {}
         self._links = LinkCheck(problems, self.marks, now)
         self._way_back = WayBackCheck(problems, self.marks, FAILED)
+        self._listen = ListenCheck(problems, self.marks, self._links, FAILED)
         self._listed: dict[tuple[str, type], Mark] = {}
         self._variants: dict[type, dict[str, types.StructType]] = {}
 
@@ -109,6 +111,7 @@ class Converter:
             for name, text in contradictions(Alarm(**values)):
                 here = (*path, name)
                 sound = self._fail(here, text, self.marks.get(here, self.marks[path])) is not FAILED
+        sound = self._listen.check(struct, values, path) and sound
         return self._way_back.check(struct, values, path) and sound
 
     def _variant(self, node: Mapping, union: types.UnionType, path: KeyPath) -> types.StructType | None:

@@ -13,6 +13,7 @@ import msgspec
 
 from mqttbridge.settings import effects
 from mqttbridge.settings.effects import Effect
+from mqttbridge.settings.listening import exposed
 from mqttbridge.settings.schema import Configuration, MqttSource
 from mqttbridge.settings.written import Named, flat, written
 
@@ -80,14 +81,32 @@ def diff(old: Settings, new: Settings) -> Diff:
         connections=_changed(old.connections, new.connections, _connection),
         sources=_changed(old.sources, new.sources, _source),
         flows=_changed(old.flows, new.flows, _flow),
-        daemon=tuple(one for one in own if effects.DAEMON[one.name] is Effect.IN_PLACE),
-        needs_restart=tuple(one for one in own if effects.DAEMON[one.name] is Effect.NEEDS_RESTART),
+        daemon=tuple(one for one in own if _effect(one.name, old, new) is Effect.IN_PLACE),
+        needs_restart=tuple(one for one in own if _effect(one.name, old, new) is Effect.NEEDS_RESTART),
     )
 
 
 def in_force(old: Settings, new: Settings) -> Settings:
     """Give what is in force after a reload: the new settings, but for what needs a restart."""
-    return msgspec.structs.replace(new, state_directory=old.state_directory, http=old.http)
+    http = msgspec.structs.replace(old.http, insecure=new.http.insecure, **_renewals(old.http, new.http))
+    api = new.api
+    if exposed(http) and not http.insecure:
+        # What is new would be overheard. What is gone is gone.
+        taken = [tuple(one for one in few if one in old.api.tokens) for few in (api.admin_tokens, api.read_only_tokens)]
+        api = msgspec.structs.replace(api, admin_tokens=taken[0], read_only_tokens=taken[1])
+    return msgspec.structs.replace(new, state_directory=old.state_directory, http=http, api=api)
+
+
+def _effect(name: str, old: Settings, new: Settings) -> Effect:
+    """Tell what a property of the daemon takes. Some would be right after a restart alone, with what the file says of
+    `http`: TLS begins or ends, or tokens come to a listener without it.
+    """  # noqa: D205 (one thought)
+    effect = effects.DAEMON[name]
+    if name in {"http.certificate", "http.privateKey"} and None in (old.http.certificate, new.http.certificate):
+        return Effect.NEEDS_RESTART
+    if name in {"api.adminTokens", "api.readOnlyTokens"} and in_force(old, new).api != new.api:
+        return Effect.NEEDS_RESTART
+    return effect
 
 
 def renewed(old: Settings, new: Settings) -> Settings:
@@ -105,7 +124,8 @@ def renewed(old: Settings, new: Settings) -> Settings:
     sources = {
         id_: msgspec.structs.replace(one, **_renewals(one, new.sources.get(id_))) for id_, one in old.sources.items()
     }
-    return msgspec.structs.replace(old, sources=sources, connections=connections)
+    http = msgspec.structs.replace(old.http, **_renewals(old.http, new.http))
+    return msgspec.structs.replace(old, http=http, sources=sources, connections=connections)
 
 
 def _renewals(old: Base, new: Base | None) -> dict[str, Any]:

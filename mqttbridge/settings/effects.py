@@ -104,6 +104,13 @@ DAEMON: Mapping[str, Effect] = MappingProxyType(
         "stateDirectory": Effect.NEEDS_RESTART,
         "watch": IN_PLACE,
         "http.listen": Effect.NEEDS_RESTART,
+        # These take TLS, and tokens, into account that the listener of a running daemon does not have: see `diff`.
+        "http.certificate": IN_PLACE,
+        "http.privateKey": IN_PLACE,
+        "http.insecure": IN_PLACE,
+        "api.adminTokens": IN_PLACE,
+        "api.readOnlyTokens": IN_PLACE,
+        "api.brokerAllowlist": IN_PLACE,
         "journal.maxSize": IN_PLACE,
         "journal.whenFull": IN_PLACE,
         "journal.retention": IN_PLACE,

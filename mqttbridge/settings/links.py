@@ -77,20 +77,35 @@ class LinkCheck:
             self._warn(path, "holds no certificate of an authority; give that of whoever issued the server's")
         return True
 
-    def _mutual(self, certificate: Any, key: Any, path: KeyPath, failed: object) -> bool:  # noqa: ANN401 - may be `failed`
+    def served(self, certificate: Any, key: Any, path: KeyPath, failed: object) -> bool:  # noqa: ANN401 - may be `failed`
+        """Check what our own listener shows to its clients. Gives whether all is well."""
+        return self._pair(certificate, key, path, failed, ("TLS", "clients", "server"))
+
+    def _mutual(self, certificate: Any, key: Any, path: KeyPath, failed: object) -> bool:  # noqa: ANN401 - likewise
+        return self._pair(certificate, key, path, failed, ("mutual TLS", "the broker", "client"))
+
+    def _pair(
+        self,
+        certificate: Any,  # noqa: ANN401 - likewise
+        key: Any,  # noqa: ANN401 - likewise
+        path: KeyPath,
+        failed: object,
+        words: tuple[str, str, str],
+    ) -> bool:
+        """Check a certificate and its key. `words`: what takes both, who looks at the certificate, and whose it is."""
         at_certificate, at_key = (*path, "certificate"), (*path, "privateKey")
         if certificate is not None and key is None:
-            return self._fail(at_certificate, "needs privateKey beside it: mutual TLS takes both")
+            return self._fail(at_certificate, f"needs privateKey beside it: {words[0]} takes both")
         if key is not None and certificate is None:
-            return self._fail(at_key, "needs certificate beside it: mutual TLS takes both")
+            return self._fail(at_key, f"needs certificate beside it: {words[0]} takes both")
         read = None if certificate in {None, failed} else self._certificate(certificate, at_certificate)
         if read is not None:
-            self._age(read, at_certificate)
+            self._age(read, at_certificate, words[1])
         if key in {None, failed}:
             return certificate in {None, failed} or read is not None
-        return self._key(plain(key), read, path) and (certificate is failed or read is not None)
+        return self._key(plain(key), read, path, words[2]) and (certificate is failed or read is not None)
 
-    def _key(self, key: str, certificate: Certificate | None, path: KeyPath) -> bool:
+    def _key(self, key: str, certificate: Certificate | None, path: KeyPath, whose: str) -> bool:
         """Check a private key, and that it is the one of the certificate."""
         at = (*path, "privateKey")
         try:
@@ -100,7 +115,7 @@ class LinkCheck:
         if certificate is None or public_key == certificate.public_key:
             return True
         if public_key in certificate.others:
-            order = "is in the wrong order: the client's own certificate must come first"
+            order = f"is in the wrong order: the {whose}'s own certificate must come first"
             return self._fail((*path, "certificate"), order)
         return self._fail(at, "does not belong to certificate: their public keys differ")
 
@@ -114,14 +129,14 @@ class LinkCheck:
             self._fail(path, str(error))
             return None
 
-    def _age(self, certificate: Certificate, path: KeyPath) -> None:
+    def _age(self, certificate: Certificate, path: KeyPath, who: str) -> None:
         """Warn, no more: one customer's certificate must not keep the others from being served."""
         if certificate.not_after < self._now:
-            text = f"expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC; the broker will refuse it, so renew it"
+            text = f"expired on {certificate.not_after:%Y-%m-%d %H:%M} UTC; {who} will refuse it, so renew it"
             self._warn(path, text)
         elif certificate.not_before > self._now:
             start = f"{certificate.not_before:%Y-%m-%d %H:%M} UTC"
-            self._warn(path, f"is not valid before {start}; the broker will refuse it until then")
+            self._warn(path, f"is not valid before {start}; {who} will refuse it until then")
 
     def _password(self, text: Any, path: KeyPath, failed: object) -> None:  # noqa: ANN401 - may be `failed`
         """Warn of what is hardly ever meant, though a broker may take it."""

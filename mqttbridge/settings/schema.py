@@ -17,6 +17,7 @@ from mqttbridge.settings.alarms import Alarm  # noqa: TC001 - msgspec reads the 
 from mqttbridge.settings.secret import Secret, plain
 
 __all__ = [
+    "Api",
     "Configuration",
     "Connection",
     "Flow",
@@ -284,11 +285,44 @@ class Http(Base, frozen=True, kw_only=True):
     """The daemon's one HTTP listener."""
 
     listen: Annotated[str, _text("listen", "address:port")] = "127.0.0.1:8080"
+    certificate: Annotated[
+        str | None,
+        _text("certificate", "PEM: the server's certificate, then those that lead to its authority: HTTPS alone"),
+    ] = None
+    private_key: Annotated[Secret | None, _text("privateKey", "PEM, PKCS#8 or PKCS#1: key of `certificate`")] = None
+    insecure: Annotated[
+        bool,
+        Meta(description="true: tokens may come in over the network without TLS, as behind a proxy that has it"),
+    ] = False
 
     @property
     def address(self) -> tuple[str, int]:
         """Where to listen: address (IPv6 without its brackets) and port; port 0 takes a free one."""
         return address.listener(plain(self.listen))
+
+
+Token = Annotated[Secret, _text("token", "at least 16 printable ASCII characters; better as !credential or !file")]
+
+
+class Api(Base, frozen=True, kw_only=True):
+    """Who may use the API and the page over `http.listen`, and what for. Without any token: nobody."""
+
+    admin_tokens: Annotated[
+        tuple[Token, ...],
+        Meta(description="with one of these, everything may be read and changed"),
+    ] = ()
+    read_only_tokens: Annotated[tuple[Token, ...], Meta(description="with one of these, everything may be read")] = ()
+    broker_allowlist: Annotated[
+        tuple[
+            Annotated[str, _text("allowedHost", "a host name, in which * stands for a part of it; an IP, a CIDR")], ...
+        ],
+        Meta(description="the brokers that the API may have connected to; none: all"),
+    ] = ()
+
+    @property
+    def tokens(self) -> tuple[Secret, ...]:
+        """All of them."""
+        return self.admin_tokens + self.read_only_tokens
 
 
 class Journal(Base, frozen=True, kw_only=True):
@@ -329,6 +363,7 @@ class Settings(Base, frozen=True, kw_only=True):
         Meta(description="true: a changed file is taken up by itself; false: on `systemctl reload` alone"),
     ] = False
     http: Http = field(default_factory=Http)
+    api: Api = field(default_factory=Api)
     journal: Journal = field(default_factory=Journal)
     sources: dict[str, Source] = field(default_factory=dict)
     flows: dict[str, Flow] = field(default_factory=dict)

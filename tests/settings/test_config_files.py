@@ -48,7 +48,14 @@ def test_the_full_example_plants_every_secret(tmp_path: Path) -> None:
     environ = furnish(tmp_path)
     shutil.copy(CONFIG / "full.yaml", tmp_path)
     result = load(tmp_path / "full.yaml", environ=environ)
-    planted = {"planted-password", "planted-ttn-key", "planted-api-key", "Bearer planted-authorization"}
+    planted = {
+        "planted-admin-token",
+        "planted-read-only-token",
+        "planted-password",
+        "planted-ttn-key",
+        "planted-api-key",
+        "Bearer planted-authorization",
+    }
     assert planted | {"00112233445566778899aabbccddeeff"} < set(result.secrets)
     assert result.state_directory == Path("/var/lib/mqttbridge")
 
@@ -70,5 +77,4 @@ def test_the_full_example_names_every_beginning_that_needs_quotes() -> None:
 
 def test_the_full_example_promises_nothing_that_this_version_does_not_do() -> None:
     text = (CONFIG / "full.yaml").read_text()
-    assert "page" not in text
     assert "not used in this version" not in text
