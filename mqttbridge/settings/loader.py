@@ -1,4 +1,4 @@
-"""Load the configuration: the file, the connections beside it, and all that they refer to.
+"""Load the configuration: the file, the connections and flows beside it, and all that they refer to.
 
 `load` is what other rooms call. It either returns settings that are right, or raises `ConfigError` with every problem
 of every file at once; no other exception comes out of it, whatever stands in the files.
@@ -6,7 +6,7 @@ of every file at once; no other exception comes out of it, whatever stands in th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import msgspec.inspect
@@ -15,7 +15,7 @@ from mqttbridge.clock import Clock, SystemClock
 from mqttbridge.settings.convert import FAILED, Converter
 from mqttbridge.settings.links import check_client_ids
 from mqttbridge.settings.problems import Mark, Problems, shown
-from mqttbridge.settings.reader import MAX_BYTES, Broken, Entry, Mapping, Scalar, read
+from mqttbridge.settings.reader import MAX_BYTES, Broken, Entry, Mapping, Scalar, etag, read
 from mqttbridge.settings.references import References, read_file
 from mqttbridge.settings.schema import MqttSource, Settings
 from mqttbridge.settings.secret import Secret, plain
@@ -28,9 +28,19 @@ if TYPE_CHECKING:
     from mqttbridge.settings.reader import Node
     from mqttbridge.settings.schema import LinkSettings
 
-__all__ = ["CONNECTIONS_DIRECTORY", "Loaded", "find_state_directory", "load"]
+    Overlay = collections.abc.Mapping[Path, bytes | None]
+    """Files of `connections.d` and `flows.d` as if they were so: other bytes, or None for one that is not there."""
+
+__all__ = ["CONNECTIONS_DIRECTORY", "FLOWS_DIRECTORY", "Loaded", "Overlay", "PartKey", "find_state_directory", "load"]
 
 CONNECTIONS_DIRECTORY = "connections.d"
+FLOWS_DIRECTORY = "flows.d"
+BESIDE: Final = {"connections": CONNECTIONS_DIRECTORY, "flows": FLOWS_DIRECTORY}
+"""Sections of the file that may also stand in files of their own."""
+KINDS: Final[dict[str, Literal["connection", "flow"]]] = {"connections": "connection", "flows": "flow"}
+
+PartKey = tuple[Literal["connection", "flow"], str]
+"""A part and its id."""
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,21 +59,38 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """Every file and directory that was looked at, there or not: a change of any may change the configuration."""
     certificate_files: tuple[Path, ...] = ()
     """Those of `files` that gave a certificate or a key."""
+    owners: dict[PartKey, Path] = {}
+    """The file that has each connection and flow: `path`, or one of its own beside it."""
+    etags: dict[PartKey, str] = {}
+    """Of each that has a file of its own: the tag of its bytes (`reader.etag`)."""
 
 
-def load(path: Path, *, environ: collections.abc.Mapping[str, str], clock: Clock | None = None) -> Loaded:
-    """Read and check the configuration in `path` (design, section 3). Raises `ConfigError`."""
-    problems = Problems()
-    now = (clock or SystemClock()).now()
+def load(
+    path: Path,
+    *,
+    environ: collections.abc.Mapping[str, str],
+    clock: Clock | None = None,
+    overlay: Overlay | None = None,
+    problems: Problems | None = None,
+) -> Loaded:
+    """Read and check the configuration in `path` (design, section 3). Raises `ConfigError`.
+
+    `overlay`: how it would be with other files in `connections.d` and `flows.d`. `problems`: an empty collection to
+    fill, for who wants to look at each problem and warning by itself.
+    """
+    problems = Problems() if problems is None else problems
     references = References(environ)
-    root = _merged(_file(path, (), problems, references), path, problems, references)
-    converter = Converter(problems, references, now)
+    files = _Files(path, problems, references, overlay or {})
+    main = files.read(path, ())
+    root = _merged(main, files)
+    converter = Converter(problems, references, (clock or SystemClock()).now())
     settings = FAILED
     state_directory: Path | None = None
     if not isinstance(root, Broken):
         wanted = msgspec.inspect.type_info(Settings)
         settings = converter.convert(Entry(root.mark, root), wanted, ())
-        _check_flows(root, converter)
+        if not isinstance(main, Broken):
+            _check_flows(root, converter)
     if isinstance(settings, Settings):
         _check_hidden_flows(settings, converter)
         check_client_ids(_links(settings), converter.marks, problems)
@@ -79,6 +106,12 @@ def load(path: Path, *, environ: collections.abc.Mapping[str, str], clock: Clock
         warnings=problems.warnings(),
         files=references.files,
         certificate_files=references.certificate_files,
+        owners={
+            (KINDS[section], id_): files.owners.get((KINDS[section], id_), path)
+            for section in BESIDE
+            for id_ in getattr(settings, section)
+        },
+        etags=files.etags,
     )
 
 
@@ -90,7 +123,7 @@ def find_state_directory(path: Path, *, environ: collections.abc.Mapping[str, st
     problems = Problems()
     references = References(environ)
     converter = Converter(problems, references, 0)
-    root = _file(path, (), problems, references)
+    root = _Files(path, problems, references, {}).read(path, ())
     given = root.entries.get("stateDirectory") if isinstance(root, Mapping) else None
     settings: object = FAILED
     if given is not None:
@@ -99,17 +132,62 @@ def find_state_directory(path: Path, *, environ: collections.abc.Mapping[str, st
     return _state_directory(settings if isinstance(settings, Settings) else Settings(), path, environ, converter)
 
 
-def _file(path: Path, prefix: KeyPath, problems: Problems, references: References) -> Node | None:
-    """Read one file into nodes; its root stands at `prefix`."""
-    name = str(path)
-    references.look(path)
-    problems.file(name)
-    try:
-        data = read_file(path, MAX_BYTES)
-    except ValueError as error:
-        problems.add(Mark(name, 0, 0), prefix, f"the file {error}" if prefix else _unread(str(error)))
-        return Broken(Mark(name, 1, 1))
-    return read(data, name, problems, prefix)
+class _Files:
+    """Reads the files of one load into nodes, and remembers which has what."""
+
+    def __init__(self, main: Path, problems: Problems, references: References, overlay: Overlay) -> None:
+        self.main = main
+        self.problems = problems
+        self.owners: dict[PartKey, Path] = {}
+        self.etags: dict[PartKey, str] = {}
+        self._references = references
+        self._overlay = overlay
+
+    def read(self, path: Path, prefix: KeyPath) -> Node | None:
+        """Read one file; its root stands at `prefix`."""
+        name = str(path)
+        self._references.look(path)
+        self.problems.file(name)
+        data = self._overlay.get(path)
+        try:
+            data = read_file(path, MAX_BYTES) if data is None else data
+        except ValueError as error:
+            self.problems.add(Mark(name, 0, 0), prefix, f"the file {error}" if prefix else _unread(str(error)))
+            return Broken(Mark(name, 1, 1))
+        if prefix:
+            self.etags[KINDS[prefix[0]], prefix[1]] = etag(data)
+        return read(data, name, self.problems, prefix)
+
+    def beside(self, section: str) -> dict[str, Entry]:
+        """Read the files of `connections.d` or `flows.d`, in the order of their names."""
+        entries = {}
+        for file in self._listed(self.main.parent / BESIDE[section]):
+            mark = Mark(str(file), 1, 1)
+            if file.name.startswith("."):
+                continue
+            if file.suffix == ".yaml":
+                id_ = file.stem
+                self.owners[KINDS[section], id_] = file
+                node = _one_part(self.read(file, (section, id_)), section, id_, self.problems)
+                entries[id_] = Entry(mark, Mapping(mark, flow=False, entries={}) if node is None else node)
+            elif file.suffix.lower() in {".yaml", ".yml"} and _is_file(file):
+                self.problems.file(str(file))
+                self.problems.warn(mark, (), "is not read: the name must end in .yaml")
+        return entries
+
+    def _listed(self, directory: Path) -> list[Path]:
+        self._references.look(directory)
+        laid = {file: data for file, data in self._overlay.items() if file.parent == directory}
+        try:
+            there = set(directory.iterdir())
+        except FileNotFoundError:
+            there = set()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no directory can have this name"
+            self.problems.file(str(directory))
+            self.problems.add(Mark(str(directory), 0, 0), (), f"the directory cannot be read: {reason}")
+            there = set()
+        return sorted((there - laid.keys()) | {file for file, data in laid.items() if data is not None})
 
 
 def _unread(reason: str) -> str:
@@ -117,63 +195,36 @@ def _unread(reason: str) -> str:
     return f"{reason}; name the file with --config or $MQTTBRIDGE_CONFIG" if reason.startswith("cannot") else reason
 
 
-def _merged(root: Node | None, path: Path, problems: Problems, references: References) -> Node:
-    """Put the connections of `connections.d` among those of the file."""
-    start = Mark(str(path), 1, 1)
-    beside = _connections_beside(path, problems, references)
+def _merged(root: Node | None, files: _Files) -> Node:
+    """Put what stands in `connections.d` and `flows.d` among what stands in the file."""
+    start = Mark(str(files.main), 1, 1)
+    beside = {section: entries for section in BESIDE if (entries := files.beside(section))}
     if root is None or (isinstance(root, Scalar) and root.null):
         root = Mapping(start, flow=False, entries={})
     if not isinstance(root, Mapping):
         if not beside:
             return root
         if not isinstance(root, Broken):
-            problems.add(start, (), "the file must be a mapping of properties")
+            files.problems.add(start, (), "the file must be a mapping of properties")
         # What stands beside is still looked at.
-        return Mapping(start, flow=False, entries={"connections": _group(start, {}, beside)})
-    section = root.entries.get("connections")
-    if not beside:
-        return root
+        root = Mapping(start, flow=False, entries={})
+    merged = {section: _group(section, root, entries, files.problems) for section, entries in beside.items()}
+    return Mapping(root.mark, root.flow, root.entries | merged)
+
+
+def _group(section: str, root: Mapping, beside: dict[str, Entry], problems: Problems) -> Entry:
+    """Put one section together; an id that is in both places is an error."""
+    given = root.entries.get(section)
     own: dict[str, Entry] = {}
-    if section is not None and isinstance(section.node, Mapping):
-        own = section.node.entries
-    elif section is not None and not (isinstance(section.node, Scalar) and section.node.null):
-        problems.add(section.mark, ("connections",), "must be a mapping from ids to connections")
+    if given is not None and isinstance(given.node, Mapping):
+        own = given.node.entries
+    elif given is not None and not (isinstance(given.node, Scalar) and given.node.null):
+        problems.add(given.mark, (section,), f"must be a mapping from ids to {section}")
     for identity in own.keys() & beside.keys():
         text = f"is defined here and in {beside[identity].mark.file}; keep one of them"
-        problems.add(own[identity].mark, ("connections", identity), text)
-    mark = section.mark if section else start
-    return Mapping(root.mark, root.flow, root.entries | {"connections": _group(mark, own, beside)})
-
-
-def _group(mark: Mark, own: dict[str, Entry], beside: dict[str, Entry]) -> Entry:
+        problems.add(own[identity].mark, (section, identity), text)
+    mark = given.mark if given else root.mark
     return Entry(mark, Mapping(mark, flow=False, entries=own | {k: v for k, v in beside.items() if k not in own}))
-
-
-def _connections_beside(path: Path, problems: Problems, references: References) -> dict[str, Entry]:
-    """Read the files of `connections.d`, in the order of their names."""
-    directory = path.parent / CONNECTIONS_DIRECTORY
-    references.look(directory)
-    try:
-        files = sorted(directory.iterdir())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no directory can have this name"
-        problems.file(str(directory))
-        problems.add(Mark(str(directory), 0, 0), (), f"the directory cannot be read: {reason}")
-        return {}
-    entries = {}
-    for file in files:
-        mark = Mark(str(file), 1, 1)
-        if file.name.startswith("."):
-            continue
-        if file.suffix == ".yaml":
-            node = _one_connection(_file(file, ("connections", file.stem), problems, references), file.stem, problems)
-            entries[file.stem] = Entry(mark, Mapping(mark, flow=False, entries={}) if node is None else node)
-        elif file.suffix.lower() in {".yaml", ".yml"} and _is_file(file):
-            problems.file(str(file))
-            problems.warn(mark, (), "is not read: the name must end in .yaml")
-    return entries
 
 
 def _is_file(path: Path) -> bool:
@@ -183,16 +234,17 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _one_connection(node: Node | None, identity: str, problems: Problems) -> Node | None:
-    """Refuse a connection's file that repeats what stands around a connection in the main file."""
+def _one_part(node: Node | None, section: str, identity: str, problems: Problems) -> Node | None:
+    """Refuse a connection's or flow's file that repeats what stands around it in the main file."""
     if not isinstance(node, Mapping) or "configuration" in node.entries:
         return node
-    wrapper = node.entries.get("connections") or node.entries.get(identity)
-    # A connection may have the id `name`, which is a property too.
+    wrapper = node.entries.get(section) or node.entries.get(identity)
+    # A connection may have the id `name`, which is a property too; `connections` of a flow is a list.
     if wrapper is None or not isinstance(wrapper.node, Mapping):
         return node
-    text = "the file is one connection: write its properties (configuration: …) at the top level"
-    problems.add(wrapper.mark, ("connections", identity), text)
+    inner = "configuration: …" if section == "connections" else "matchers: …"
+    text = f"the file is one {KINDS[section]}: write its properties ({inner}) at the top level"
+    problems.add(wrapper.mark, (section, identity), text)
     return Broken(wrapper.mark)
 
 

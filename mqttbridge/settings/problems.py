@@ -97,6 +97,16 @@ class Problems:
         close = difflib.get_close_matches(name.casefold(), by_case, n=1)
         return by_case[close[0]] if close else None
 
+    @property
+    def errors(self) -> list[Problem]:
+        """Every error, in the order of the files."""
+        return self._sorted(self._errors)
+
+    @property
+    def cautions(self) -> list[Problem]:
+        """Every warning, in the order of the files."""
+        return self._sorted(self._warnings)
+
     def raise_if_any(self, files: Iterable[Path] = ()) -> None:
         """Raise `ConfigError` with every error, if there is one, and with the files that were looked at."""
         if self._errors:
@@ -107,16 +117,12 @@ class Problems:
         return tuple(self._lines(self._warnings))
 
     def _lines(self, problems: list[Problem]) -> list[str]:
-        last = len(self._files)
         # The same problem twice tells nothing new.
-        unique = dict.fromkeys(
-            problem.line
-            for problem in sorted(
-                problems,
-                key=lambda p: (self._files.get(p.mark.file, last), p.mark.line, p.mark.column),
-            )
-        )
-        return list(unique)
+        return list(dict.fromkeys(problem.line for problem in self._sorted(problems)))
+
+    def _sorted(self, problems: list[Problem]) -> list[Problem]:
+        last = len(self._files)
+        return sorted(problems, key=lambda p: (self._files.get(p.mark.file, last), p.mark.line, p.mark.column))
 
 
 def dotted(path: KeyPath) -> str:

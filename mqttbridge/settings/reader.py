@@ -12,6 +12,7 @@ Invariants, whatever the bytes are:
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,19 @@ from mqttbridge.settings.problems import KeyPath, Mark, Problems, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "Broken", "Entry", "Mapping", "Node", "Scalar", "Sequence", "read"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "MAX_NODES",
+    "Broken",
+    "Entry",
+    "Mapping",
+    "Node",
+    "Scalar",
+    "Sequence",
+    "etag",
+    "read",
+]
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 50
@@ -240,6 +253,11 @@ class _Builder:
     def _refuse(self, mark: Mark, text: str) -> None:
         self.problems.add(mark, (), text)
         raise _Refused
+
+
+def etag(data: bytes) -> str:
+    """Give a tag of a file's bytes: other bytes have another tag. 32 hex digits, without quotes."""
+    return hashlib.sha256(data).hexdigest()[:32]
 
 
 def read(data: bytes, name: str, problems: Problems, prefix: KeyPath = ()) -> Node | None:

@@ -375,6 +375,7 @@ def test_every_file_that_was_looked_at_is_told(tmp_path: Path) -> None:
         tmp_path / "mqttbridge.yaml",
         tmp_path / "connections.d",
         tmp_path / "connections.d" / "beta.yaml",
+        tmp_path / "flows.d",
         tmp_path / "pki" / "pw",
     }
 
