@@ -68,6 +68,10 @@ def test_today_has_the_offset_of_the_moment_itself() -> None:
     assert moment_of("12:00", evening) == ms("2026-10-25T11:00:00Z")
 
 
+def test_what_was_before_all_uplinks_is_the_beginning_of_time() -> None:
+    assert moment_of("1960-01-01", NOW) == 0
+
+
 @pytest.mark.parametrize(
     "text",
     [
