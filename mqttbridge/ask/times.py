@@ -39,5 +39,5 @@ def moment_of(text: str, now: int) -> int:
 
 
 def _ms(moment: datetime) -> int:
-    """Give ms, 0 at least. A local time that comes twice is the first of both; one that is left out is as much later."""
+    """Give ms, 0 at least. A local time that comes twice is its first; one that is left out is as much later."""
     return max(0, round(moment.timestamp() * 1000))

@@ -49,7 +49,7 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
             "error",
             ("reason",),
             "The configuration has an error, one line each; none of it was taken.",
-            "Correct what is named and start again.",
+            "Correct what is named and start or reload again; a daemon that runs goes on with what it has.",
         ),
         "config.warning": Event(
             "warning",
