@@ -27,6 +27,8 @@ class Desk:
     def __init__(self, id_: str, connection: Connection, now: float) -> None:
         """Open it, at the monotonic time `now`."""
         self.id = id_
+        self.given = 0
+        """How many that were given by hand are being stored."""
         self.bucket = Bucket(connection.configuration.downlink_rate, now)
         self.change(connection, now)
 
@@ -41,6 +43,15 @@ class Desk:
         pattern = settings.downlink_topic_pattern if settings.takes_downlinks else None
         self.pattern = None if pattern is None else compile_pattern(plain(pattern))
 
+    def full(self, room: int) -> str:
+        """Say that there is no room for more than so many."""
+        return f"{room} downlinks or receipts of this connection are not finished; more are taken when some are"
+
+    @property
+    def too_fast(self) -> str:
+        """Say that they come too fast."""
+        return f"downlinks come faster than downlinkRate, {self.rate} a second"
+
 
 class Desks:
     """All of them, by connection."""
@@ -51,17 +62,23 @@ class Desks:
         self._clock = clock
         self._desks: dict[str, Desk] = {}
 
-    async def at(self, connection: str) -> Desk:
-        """Give the desk of a connection, by its settings of this moment. If it is gone, wait until cancelled."""
+    def find(self, connection: str) -> Desk | None:
+        """Give the desk of a connection, by its settings of this moment; None: it is gone."""
         now, desk = self._clock.monotonic(), self._desks.get(connection)
         settings = self._connections.get(connection)
         if settings is None:
             self._desks.pop(connection, None)
-            # Its session is ending, and its broker keeps what is not taken.
-            never: asyncio.Future[Desk] = asyncio.get_running_loop().create_future()
-            return await never
+            return None
         if desk is None:
             desk = self._desks[connection] = Desk(connection, settings, now)
         elif desk.connection is not settings:
             desk.change(settings, now)
         return desk
+
+    async def at(self, connection: str) -> Desk:
+        """Give the desk of a connection. If it is gone, wait until cancelled."""
+        if (desk := self.find(connection)) is not None:
+            return desk
+        # Its session is ending, and its broker keeps what is not taken.
+        never: asyncio.Future[Desk] = asyncio.get_running_loop().create_future()
+        return await never

@@ -1,4 +1,4 @@
-"""Which devices a connection may send downlinks to: pure.
+"""Which devices a connection may send downlinks to, and to which source a device belongs: pure.
 
 `downlinkDevices` decides where it is set: each is a DevEUI in any case, dashes and colons ignored, with `*` for any
 digits and `?` for one, and perhaps `lora:` in front. Else the connection may command the devices whose uplinks it gets.
@@ -10,17 +10,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from mqttbridge.downlinks.receipts import listed, short
+from mqttbridge.errors import DocumentError
 from mqttbridge.model import DocumentKind, Uplink
 from mqttbridge.settings.secret import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from mqttbridge.model import Device
     from mqttbridge.routing import Router
     from mqttbridge.settings.schema import Connection
 
-__all__ = ["DevicePatterns", "Devices"]
+__all__ = ["DevicePatterns", "Devices", "source_of"]
 
 PREFIX = "lora:"
 DIGITS = 16
@@ -113,3 +115,23 @@ def _fits(pattern: str, text: str) -> bool:
         else:
             return False
     return not pattern[place:].strip("*")
+
+
+def source_of(device: Device | None, sources: Collection[str]) -> str:
+    """Give the source that the device belongs to. Raises `DocumentError`: it cannot be told."""
+    names = sorted(sources)
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise DocumentError("no source is configured, so that no network server can take downlinks")
+    if device is None:
+        raise DocumentError(
+            f"no uplink of this device has come yet, so that it is not known which of the sources {listed(names)} "
+            "it belongs to; send the downlink again after one"
+        )
+    if device.source not in sources:
+        raise DocumentError(
+            f"the uplinks of this device came from the source {short(device.source)}, which is not configured any "
+            f"more, and none has come yet from one of {listed(names)}"
+        )
+    return device.source

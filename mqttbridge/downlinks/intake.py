@@ -1,10 +1,11 @@
 """The one way in for downlinks: each message that a connection's broker sends is judged, and stored with its outcome.
 
-The sessions call `take` (it is their `Inbox`), and acknowledge only after it has returned. Invariants:
+The sessions call `take` (it is their `Inbox`), and acknowledge only after it has returned. Who gives a single one by
+hand calls `submit`: it is judged as if the broker had sent it, but nobody waits. Invariants:
 
 1. Each message ends here (rejected, expired) or is stored as pending; never both, never neither, whatever its bytes.
 2. Nothing is logged or counted as ended before it is on disk.
-3. A full queue and a flood make `take` wait; they never make it discard.
+3. A full queue and a flood make `take` wait; they never make it discard. `submit` is refused then: nothing is stored.
 4. A receipt that comes back as a downlink has no receipt of its own: two bridges would answer each other for ever.
 """
 
@@ -12,15 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mqttbridge.downlinks.desks import Desks
-from mqttbridge.downlinks.devices import Devices
+from mqttbridge.downlinks.devices import Devices, source_of
+from mqttbridge.downlinks.messages import ByHand, digest_of, unfit
 from mqttbridge.downlinks.networks import way_back
-from mqttbridge.downlinks.receipts import Ended, few, is_receipt, listed, receipt, short
+from mqttbridge.downlinks.receipts import Ended, few, is_receipt, receipt, short
 from mqttbridge.downlinks.telling import tell_ended
 from mqttbridge.errors import DocumentError, DownlinkExpired, JournalError
 from mqttbridge.formats.downlink import MAX_BODY, glimpse, parse
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
     from mqttbridge.observe.throttle import Throttle
     from mqttbridge.routing import Router
     from mqttbridge.settings.schema import Connection, Source
-    from mqttbridge.topics import Pattern
 
-__all__ = ["ROOM", "DownlinkIntake", "random_key"]
+__all__ = ["ROOM", "Busy", "DownlinkIntake", "random_key"]
 
 log = get_logger()
 
@@ -80,6 +80,13 @@ class _Case:
         self.correlation_id = ""
         self.source = ""
         self.warnings: tuple[str, ...] = ()
+
+
+class Busy(msgspec.Struct, frozen=True, gc=False):
+    """Why one that was given by hand is not taken now: a sentence, and when to try again, in seconds."""
+
+    reason: str
+    delay: float
 
 
 class _Judged(msgspec.Struct, frozen=True, gc=False):
@@ -156,23 +163,41 @@ class DownlinkIntake:
             done += number
             stored(number)
 
+    async def submit(self, connection: str, body: bytes) -> AcceptedDownlink | Ended | Busy | None:
+        """Take one document that is given by hand, as if the connection's broker had sent it; it names its device.
+
+        Gives what waits for the network server now, or how it ended at once; its receipt goes where all receipts go.
+        `Busy`: it is not taken now, and not stored. None: there is no such connection. Raises `JournalError`: it may
+        be stored, or not.
+        """
+        desk = self._desks.find(connection)
+        if desk is None:
+            return None
+        now = self._clock.monotonic()
+        if self._room(desk) <= 0:
+            return Busy(desk.full(ROOM), LOOK_EVERY)
+        if not desk.bucket.available(now):
+            return Busy(desk.too_fast, desk.bucket.wait(1, now))
+        desk.bucket.take(1, now)
+        desk.given += 1
+        try:
+            (judged,) = await self._store(desk, [ByHand("", body, qos=0, retain=False, mid=0)])
+        finally:
+            desk.given -= 1
+        return judged.ended or judged.accepted
+
     # --- room and rate
 
     async def _admit(self, connection: str, wanted: int, told: set[str]) -> tuple[Desk, int]:
         """Wait until some may be taken; gives how many. `told`: the reasons to wait that were told already."""
         while True:
             desk = await self._desks.at(connection)
-            room = ROOM - self._journal.unfinished(desk.id)
-            allowed = desk.bucket.available(self._clock.monotonic())
+            room, allowed = self._room(desk), desk.bucket.available(self._clock.monotonic())
             if room > 0 and allowed > 0:
                 return desk, min(wanted, room, allowed, PART)
-            if room <= 0:
-                reason = (
-                    f"{ROOM} downlinks or receipts of this connection are not finished; more are taken when some are"
-                )
-                delay = LOOK_EVERY
-            else:
-                reason = f"downlinks come faster than downlinkRate, {desk.rate} a second; the broker keeps them for now"
+            reason, delay = desk.full(ROOM), LOOK_EVERY
+            if room > 0:
+                reason = f"{desk.too_fast}; the broker keeps them for now"
                 delay = desk.bucket.wait(wanted, self._clock.monotonic())
             if reason not in told:
                 told.add(reason)
@@ -180,9 +205,13 @@ class DownlinkIntake:
                 self._throttle.tell("warning", "downlink.delayed", desk.id, connection=desk.id, reason=reason)
             await self._sleep(delay)
 
+    def _room(self, desk: Desk) -> int:
+        """Tell how many more there may be now."""
+        return ROOM - self._journal.unfinished(desk.id) - desk.given
+
     # --- storing
 
-    async def _store(self, desk: Desk, messages: Sequence[Received]) -> None:
+    async def _store(self, desk: Desk, messages: Sequence[Received]) -> list[_Judged]:
         """Judge them, put them on disk together, and tell. Raises `JournalError`: none is stored."""
         received = self._clock.now()
         known: dict[str, Device | None] = {}
@@ -197,6 +226,7 @@ class DownlinkIntake:
             self._tell(one)
         for source in sorted({one.accepted.source for one in judged if one.ended is None}):
             self._dispatch(source)
+        return judged
 
     def _tell(self, judged: _Judged) -> None:
         """Log what became of one message."""
@@ -290,7 +320,7 @@ class DownlinkIntake:
         refusal = self._devices.refusal(case.desk.id, downlink.dev_eui, device)
         if refusal:
             raise DocumentError(refusal)
-        case.source = self._source_of(device)
+        case.source = source_of(device, self._sources)
         network = await self._network(case.source)
         way = device.way if device is not None and device.source == case.source else ""
         error = network.refusal(downlink, way)
@@ -314,6 +344,8 @@ class DownlinkIntake:
         """Read the message. What can be known of one that is refused is noted in the case first."""
         message, desk = case.message, case.desk
         values = None if desk.pattern is None else desk.pattern.match(message.topic)
+        if isinstance(message, ByHand):
+            values = {}
         case.dev_eui = topic_dev_eui = (values or {}).get("DevEUI", "")
         if is_receipt(message.payload):
             case.receipt = False
@@ -338,50 +370,9 @@ class DownlinkIntake:
         if desk.pattern is None:
             raise DocumentError("this connection takes no downlinks: downlinkTopicPattern is missing, or not enabled")
         if values is None:
-            raise DocumentError(_unfit(desk.pattern, message.topic))
+            raise DocumentError(unfit(desk.pattern, message.topic))
         parsed = parse(message.payload, dev_eui=topic_dev_eui, default_fport=desk.fport, now=case.received)
         case.warnings = parsed.warnings
         case.dev_eui = parsed.downlink.dev_eui
         case.correlation_id = parsed.downlink.correlation_id
         return parsed.downlink
-
-    def _source_of(self, device: Device | None) -> str:
-        """Give the source that the device belongs to. Raises `DocumentError`: it cannot be told."""
-        names = sorted(self._sources)
-        if len(names) == 1:
-            return names[0]
-        if not names:
-            raise DocumentError("no source is configured, so that no network server can take downlinks")
-        if device is None:
-            raise DocumentError(
-                f"no uplink of this device has come yet, so that it is not known which of the sources {listed(names)} "
-                "it belongs to; send the downlink again after one"
-            )
-        if device.source not in self._sources:
-            raise DocumentError(
-                f"the uplinks of this device came from the source {short(device.source)}, which is not configured any "
-                f"more, and none has come yet from one of {listed(names)}"
-            )
-        return device.source
-
-
-def _unfit(pattern: Pattern, topic: str) -> str:
-    """Say why a topic leads back to no device, though the broker sent what it carries."""
-    levels = pattern.subscription.split("/")
-    given = topic.split("/")
-    if len(levels) == len(given) and all(one in {"+", other} for one, other in zip(levels, given, strict=True)):
-        return "the topic has no DevEUI, 16 hex digits, where downlinkTopicPattern has one"
-    return "the topic does not fit downlinkTopicPattern, which may have been another one before"
-
-
-def digest_of(message: Received) -> bytes:
-    """Tell messages apart by topic, payload and correlation data: 16 bytes.
-
-    Of a payload that is too large to be a downlink, the length and the beginning count.
-    """
-    topic = message.topic.encode("utf-8", "surrogatepass")
-    digest = blake2b(digest_size=16)
-    for part in (topic, message.payload, message.correlation):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part[:MAX_BODY])
-    return digest.digest()
