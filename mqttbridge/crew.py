@@ -9,13 +9,17 @@ import contextlib
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from anyio.abc import TaskGroup
 
-__all__ = ["Crew", "Part"]
+__all__ = ["SLICE", "Crew", "Part"]
+
+SLICE = 20
+"""Parts that begin, end, are changed or told of in one step of the loop: all of a thousand would hold it up."""
 
 
 class Part(Protocol):
@@ -86,8 +90,10 @@ class Crew(Generic[P]):
     async def remove(self, names: Iterable[str]) -> None:
         """Stop these, all at once, wait until each has ended, and forget them. Ids that are not here are passed by."""
         leaving = [name for name in names if name in self._parts]
-        for name in leaving:
+        for number, name in enumerate(leaving, 1):
             self._parts[name].stop()
+            if number % SLICE == 0:
+                await anyio.lowlevel.checkpoint()
         for name in leaving:
             if (ended := self._ended.pop(name, None)) is not None:
                 await ended.wait()

@@ -9,9 +9,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, TypeVar
 
+import anyio
+import anyio.lowlevel
 import msgspec
 
-from mqttbridge.crew import Crew
+from mqttbridge.crew import SLICE, Crew
 from mqttbridge.downlinks.dispatch import Dispatcher
 from mqttbridge.downlinks.intake import DownlinkIntake
 from mqttbridge.downlinks.networks import make_network, way_back
@@ -169,19 +171,27 @@ class Parts:
         for network in self.networks.values():
             await network.close()
 
-    def take_over(self, settings: Settings, leaving: Collection[str]) -> None:
-        """Put other settings in force, for whatever looks them up. No part begins or ends by it.
+    def take_over(self, settings: Settings, router: Router) -> None:
+        """Put other settings in force, for whatever looks them up, in one step. No part begins or ends by it.
 
-        `leaving`: the connections whose sessions are about to end, and go on as they are until then.
+        `router`: made of the same settings, which takes too long for the loop.
         """
-        router = Router(settings.flows, settings.connections)
         _replace(self.connections, settings.connections)
         _replace(self.configured, settings.sources)
         self._intake.use(router)
         self._inbox.use(router)
-        for name, session in self.sessions.items():
-            if name not in leaving and (connection := self.connections.get(name)) is not None:
+
+    async def reconfigure(self, leaving: Collection[str]) -> None:
+        """Give each session its settings in force, some at a time: a thousand would hold up the loop.
+
+        `leaving`: the connections whose sessions are about to end, and go on as they are until then.
+        """
+        spared = set(leaving)
+        for number, (name, session) in enumerate(self.sessions.items(), 1):
+            if name not in spared and (connection := self.connections.get(name)) is not None:
                 session.reconfigure(connection)
+            if number % SLICE == 0:
+                await anyio.lowlevel.checkpoint()
 
     def _kick(self, source: str) -> None:
         # A source that is gone, or being replaced: what is stored for it is read by the dispatcher that follows.

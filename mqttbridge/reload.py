@@ -17,11 +17,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from mqttbridge.control.plan import PlanReport, compare, new_topics
+from mqttbridge.crew import SLICE
 from mqttbridge.errors import ConfigError, HistoryFailed, JournalError
 from mqttbridge.observe.log import get_logger
+from mqttbridge.routing import Router
 from mqttbridge.settings.advice import advice
 from mqttbridge.settings.diff import Action, diff, in_force, renewed
 from mqttbridge.settings.watching import signature
@@ -59,6 +62,17 @@ HISTORY_SHARE = 4
 """The history may take this part of journal.maxSize."""
 GATHER = 0.05
 """Seconds: signals that come together are one."""
+RETRY = 30.0
+"""Seconds after which files that changed are taken up again, when it was the disk that kept them from it."""
+
+
+class _Fresh(msgspec.Struct, frozen=True, gc=False):
+    """The file as it stands, and what follows from it: all that takes long, made in a thread."""
+
+    loaded: Loaded
+    difference: Diff
+    warnings: tuple[str, ...]
+    router: Router
 
 
 class Reloader:
@@ -94,6 +108,7 @@ class Reloader:
         self._learn_secrets = learn_secrets
         self._files = loaded.files
         self._known: Signature = ()
+        self._retry_at: float | None = None
         self._asked = anyio.Event()
         self._one = anyio.Lock()
         self._closed = False
@@ -115,11 +130,10 @@ class Reloader:
     async def plan(self) -> PlanReport:
         """Tell what a reload would do with the file as it stands."""
         try:
-            fresh, difference = await anyio.to_thread.run_sync(self._read_and_compare)
+            fresh = await anyio.to_thread.run_sync(self._read_and_compare)
         except ConfigError as error:
             return PlanReport(problems=error.problems)
-        self._learn_secrets(*fresh.secrets)
-        return await self._report(fresh, difference, applied=False)
+        return await self._report(fresh, applied=False)
 
     async def reload(self) -> PlanReport:
         """Put the file as it stands in force, and tell what that did; with an error in it, nothing is done."""
@@ -141,6 +155,7 @@ class Reloader:
         except ConfigError as error:
             return self._refused(error.problems)
         except JournalError as error:
+            self._retry_at = self._clock.monotonic() + RETRY
             return self._refused((f"the configuration was not taken up: {error}",))
         except Exception as error:  # a bug here must not end the daemon
             log.exception("config.crashed")
@@ -151,14 +166,14 @@ class Reloader:
     async def _take_up(self, *, quiet: bool) -> PlanReport:
         if self._closed:
             raise ConfigError(["the daemon is ending: nothing is taken up any more"])
-        fresh, difference = await self._load()
-        report = await self._report(fresh, difference, applied=True)
-        if difference.empty:
-            self.loaded = fresh
+        fresh = await self._load()
+        report = await self._report(fresh, applied=True)
+        if fresh.difference.empty:
+            self.loaded = fresh.loaded
             if not quiet:
                 log.info("config.unchanged")
         else:
-            await self._apply(fresh, difference)
+            await self._apply(fresh)
         self.problem = ""
         self._metrics.reloaded(ok=True, at=self._clock.now())
         return report
@@ -172,22 +187,30 @@ class Reloader:
         self._metrics.reloaded(ok=False, at=self._clock.now())
         return PlanReport(problems=lines)
 
-    def _read_and_compare(self) -> tuple[Loaded, Diff]:
+    def _read_and_compare(self) -> _Fresh:
         """Load the file as it stands, and find what differs. Blocks; raises `ConfigError`."""
         fresh = self._read()
-        return fresh, diff(self.loaded.settings, fresh.settings)
+        # Before anything of it is used.
+        self._learn_secrets(*fresh.secrets)
+        return self._compared(fresh)
 
-    async def _load(self) -> tuple[Loaded, Diff]:
+    def _compared(self, fresh: Loaded) -> _Fresh:
+        """Find what differs, and make what follows from it. Blocks."""
+        new = fresh.settings
+        warnings = (*fresh.warnings, *advice(new))
+        return _Fresh(fresh, diff(self.loaded.settings, new), warnings, Router(new.flows, new.connections))
+
+    async def _load(self) -> _Fresh:
         """Read the file as it stands, to take it up. Raises `ConfigError`."""
         before = await self._look(self._files)
+        self._retry_at = None
         try:
-            fresh, difference = await anyio.to_thread.run_sync(self._read_and_compare)
+            fresh = await anyio.to_thread.run_sync(self._read_and_compare)
         except ConfigError as error:
             await self._know(before, error.files or self._files)
             raise
-        await self._know(before, fresh.files)
-        self._learn_secrets(*fresh.secrets)
-        return fresh, difference
+        await self._know(before, fresh.loaded.files)
+        return fresh
 
     async def _know(self, before: Signature, files: tuple[Path, ...]) -> None:
         """Remember how the files looked when they were read: before, as what is written meanwhile must show later."""
@@ -198,17 +221,18 @@ class Reloader:
     async def _look(files: tuple[Path, ...]) -> Signature:
         return await anyio.to_thread.run_sync(signature, files)
 
-    async def _report(self, fresh: Loaded, difference: Diff, *, applied: bool) -> PlanReport:
+    async def _report(self, fresh: _Fresh, *, applied: bool) -> PlanReport:
         """Put a difference into words, with the last uplinks of connections whose topics change."""
-        old, new = self.loaded.settings, fresh.settings
+        old, new, difference = self.loaded.settings, fresh.loaded.settings, fresh.difference
         uplinks: dict[str, list[Passed]] = {}
         # Examples are a courtesy: a history that cannot be read, which it says itself, keeps no reload from its work.
         with contextlib.suppress(HistoryFailed):
             for id_ in new_topics(difference, old, new)[:MAX_SHOWN]:
                 uplinks[id_] = await self._stores.history.latest(id_, LAST)
-        warnings = (*fresh.warnings, *advice(new))
         devices = [] if difference.empty else await self._devices()
-        return await compare(difference, old, new, uplinks=uplinks, devices=devices, warnings=warnings, applied=applied)
+        return await compare(
+            difference, old, new, uplinks=uplinks, devices=devices, warnings=fresh.warnings, applied=applied
+        )
 
     async def _devices(self) -> list[Device]:
         """Give what was learnt of devices: the first so many, by DevEUI."""
@@ -223,17 +247,19 @@ class Reloader:
 
     # -- applying -------------------------------------------------------------------------------------------------
 
-    async def _apply(self, fresh: Loaded, difference: Diff) -> None:
+    async def _apply(self, fresh: _Fresh) -> None:
         """Put a configuration in force. Raises `JournalError`: then nothing was changed."""
         began = self._clock.monotonic()
-        before = self.loaded.settings
-        settings = in_force(before, fresh.settings)
+        before, difference = self.loaded.settings, fresh.difference
+        settings = in_force(before, fresh.loaded.settings)
         await self._configure(settings)
-        self.loaded = msgspec.structs.replace(fresh, settings=settings, state_directory=self.loaded.state_directory)
+        where = self.loaded.state_directory
+        self.loaded = msgspec.structs.replace(fresh.loaded, settings=settings, state_directory=where)
         leaving = [one.id for one in difference.connections if one.action in (Action.STOP, Action.RESTART)]
-        self._parts.take_over(settings, leaving)
+        self._parts.take_over(settings, fresh.router)
+        await self._parts.reconfigure(leaving)
         await self._exchange(difference, leaving)
-        self._tell(difference, self._clock.monotonic() - began)
+        await self._tell(fresh, self._clock.monotonic() - began)
         self.on_applied(before)
 
     async def _configure(self, settings: Settings) -> None:
@@ -257,9 +283,10 @@ class Reloader:
         for id_, dispatcher in before.items():
             if id_ in parts.configured or id_ in orphans:
                 parts.add_way_back(id_, dispatcher)
-        for one in difference.connections:
-            if one.action in begins:
-                parts.add_session(one.id)
+        for number, id_ in enumerate((one.id for one in difference.connections if one.action in begins), 1):
+            parts.add_session(id_)
+            if number % SLICE == 0:
+                await anyio.lowlevel.checkpoint()
         for one in difference.sources:
             if one.action in begins:
                 parts.add_source(one.id)
@@ -276,15 +303,18 @@ class Reloader:
 
     # -- telling --------------------------------------------------------------------------------------------------
 
-    def _tell(self, difference: Diff, seconds: float) -> None:
+    async def _tell(self, fresh: _Fresh, seconds: float) -> None:
         """Tell what was done, a line for each part."""
+        difference = fresh.difference
         changes = (*difference.connections, *difference.sources, *difference.flows)
         counts = self._stores.journal.counts()
-        for one in changes:
+        for place, one in enumerate(changes, 1):
             self._tell_one(one, queued=counts[one.id].queued if one.id in counts else 0)
+            if place % SLICE == 0:
+                await anyio.lowlevel.checkpoint()
         for each in difference.needs_restart:
             log.warning("config.needs_restart", reason=f"{each.name} is {each.new} only after a restart of the daemon")
-        for warning in (*self.loaded.warnings, *advice(self.loaded.settings)):
+        for warning in fresh.warnings:
             log.warning("config.warning", reason=warning)
         number = {action: sum(one.action is action for one in changes) for action in Action}
         log.info(
@@ -321,6 +351,9 @@ class Reloader:
                 self._asked = anyio.Event()
                 await self.reload()
                 continue
+            if self._retry_at is not None and self._clock.monotonic() >= self._retry_at:
+                # Whatever did not come into force for the disk's sake is a change still.
+                self._known, self._retry_at = (), None
             now = await self._look(self._files)
             # Files are written in several steps: not before they rest.
             if now != self._known and now == seen:
@@ -342,17 +375,24 @@ class Reloader:
         if self._closed:
             return
         try:
-            fresh, _ = await self._load()
-            settings = renewed(self.loaded.settings, fresh.settings)
-            difference = diff(self.loaded.settings, settings)
-            if not difference.empty:
-                await self._apply(msgspec.structs.replace(self.loaded, settings=settings), difference)
-                for one in (*difference.connections, *difference.sources):
-                    log.info("config.renewed", **{one.part: one.id})
-        except (ConfigError, JournalError):
-            # Somebody is in the middle of an edit, and asks for a reload when it is done; or the disk fails, which
-            # the journal tells.
+            await self._take_up_renewed()
+        except ConfigError:
+            return  # somebody is in the middle of an edit, and asks for a reload when it is done
+        except JournalError:
+            self._retry_at = self._clock.monotonic() + RETRY  # the journal itself tells of its disk
+        except Exception:  # a bug here must not end the daemon
+            log.exception("config.crashed")
+
+    async def _take_up_renewed(self) -> None:
+        read = (await self._load()).loaded
+        settings = renewed(self.loaded.settings, read.settings)
+        renewal = msgspec.structs.replace(self.loaded, settings=settings)
+        fresh = await anyio.to_thread.run_sync(self._compared, renewal)
+        if fresh.difference.empty:
             return
+        await self._apply(fresh)
+        for one in (*fresh.difference.connections, *fresh.difference.sources):
+            log.info("config.renewed", **{one.part: one.id})
 
 
 def _nothing(_: Settings) -> None:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Signature", "signature"]
 
-Look = tuple[int, int, int] | None
+Look = tuple[int, int, int, int] | None
 Signature = tuple[tuple["Path", Look], ...]
-"""Of each file: when it was written (ns), its size, and its inode, which is another where a file took its place."""
+"""Of each file: when it was written, when it was changed in any way (who may read it, say; both in ns), its size, and
+its inode, which is another where a file took its place."""
 
 
 def signature(files: Iterable[Path]) -> Signature:
@@ -30,4 +31,4 @@ def _look(file: Path) -> Look:
         status = file.stat()
     except (OSError, ValueError):
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -56,3 +56,12 @@ def test_what_cannot_be_looked_at_is_a_value_too(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     strange = tmp_path / "a" / "b", tmp_path / "nul\0", tmp_path / ("x" * 5000)
     assert [look for _, look in signature(strange)] == [None, None, None]
+
+
+def test_a_file_that_becomes_readable_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("x")
+    file.chmod(0)
+    before = signature([file])
+    file.chmod(0o600)
+    assert signature([file]) != before

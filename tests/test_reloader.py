@@ -1,0 +1,238 @@
+"""The reloader by itself, with parts and stores that the test plays: what a daemon's disk and size make hard to try."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import pytest
+
+from mqttbridge import reload
+from mqttbridge.clock import SystemClock
+from mqttbridge.crew import SLICE, Crew
+from mqttbridge.errors import JournalFailed
+from mqttbridge.observe.notify import Notifier
+from mqttbridge.parts import Parts
+from mqttbridge.reload import Reloader
+from mqttbridge.settings.loader import load
+from tests.brokers.certs import Certificates
+from tests.settings.helpers import write
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from mqttbridge.model import Counts
+    from mqttbridge.settings.loader import Loaded
+    from mqttbridge.settings.schema import Connection
+
+ONE = "connections: {{acme: {{configuration: {{hostName: h, protocol: TCP, keepAlive: {}s}}}}}}\nwatch: {}\n"
+
+
+class Journal:
+    """One whose disk fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.asked = 0
+
+    async def declare(self, _: object) -> None:
+        self.asked += 1
+        if self.fails:
+            raise JournalFailed("the disk fails")
+
+    def counts(self) -> dict[str, Counts]:
+        return {}
+
+
+class Session:
+    """One that notes when it is told what, by the turns of the loop."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._stop = anyio.Event()
+
+    def reconfigure(self, _: Connection) -> None:
+        self._turns.note()
+
+    async def run(self) -> None:
+        self._turns.note()
+        await self._stop.wait()
+
+    def stop(self) -> None:
+        self._turns.note()
+        self._stop.set()
+
+
+class Turns:
+    """Counts what is done in one turn of the loop."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = [0]
+
+    def note(self) -> None:
+        self.done[-1] += 1
+
+    async def run(self) -> None:
+        while True:
+            await anyio.lowlevel.checkpoint()
+            self.done.append(0)
+
+
+class PlayedParts(Parts):
+    """The real bookkeeping, with played sessions and nothing else."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self.connections, self.configured, self.networks = {}, {}, {}
+        self.sessions = cast("Any", Crew[Session]())
+        self.dispatchers, self.sources = Crew(), Crew()
+        self._intake = self._inbox = cast("Any", SimpleNamespace(use=lambda _: None))
+
+    def add_session(self, name: str) -> None:
+        self.sessions.add(name, cast("Any", Session(self._turns)))
+
+
+class World:
+    """A reloader and what it works with."""
+
+    def __init__(self, path: Path, loaded: Loaded) -> None:
+        self.journal = Journal()
+        self.turns = Turns()
+        self.parts = PlayedParts(self.turns)
+        self.learnt_in: set[int] = set()
+        read = functools.partial(load, path, environ={})
+        self.parts.connections |= loaded.settings.connections
+        for name in loaded.settings.connections:
+            self.parts.add_session(name)
+        stores = SimpleNamespace(journal=self.journal, downlinks=SimpleNamespace(devices=_none, sources=_none))
+        self.reloader = Reloader(
+            loaded, self.parts, cast("Any", stores), read=read,
+            metrics=cast("Any", SimpleNamespace(reloaded=lambda **_: None)),
+            notifier=Notifier({}), learn_secrets=lambda *_: self.learnt_in.add(threading.get_ident()),
+            clock=SystemClock(),
+        )  # fmt: skip
+
+    @property
+    def configuration(self) -> Any:  # noqa: ANN401 (of a connection)
+        return self.reloader.loaded.settings.connections["acme"].configuration
+
+
+async def began(directory: Path, text: str) -> World:
+    """Begin with a configuration."""
+    path = write(directory, text)
+    return World(path, await anyio.to_thread.run_sync(functools.partial(load, path, environ={})))
+
+
+async def _none(*_: object) -> list[str]:
+    return []
+
+
+async def until(holds: Callable[[], object]) -> None:
+    with anyio.fail_after(10):
+        while not holds():  # noqa: ASYNC110 (played parts tell nobody)
+            await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[World]:
+    async with world.parts.sessions.working(), anyio.create_task_group() as group:
+        group.start_soon(world.reloader.run)
+        yield world
+        group.cancel_scope.cancel()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(reload, "RETRY", 0.1)
+
+
+async def test_an_edit_that_a_failing_disk_kept_from_coming_into_force_is_taken_up_when_it_is_well_again(
+    tmp_path: Path,
+) -> None:
+    world = await began(tmp_path, ONE.format(20, "true"))
+    async with running(world):
+        world.journal.fails = True
+        write(tmp_path, ONE.format(30, "true"))
+        await until(lambda: world.reloader.problem)
+        assert "the disk fails" in world.reloader.problem
+        assert world.configuration.keep_alive == 20_000
+        await until(lambda: world.journal.asked > 2)
+        world.journal.fails = False
+        await until(lambda: world.configuration.keep_alive == 30_000)
+        assert not world.reloader.problem
+
+
+async def test_a_certificate_that_is_renewed_while_the_disk_fails_is_taken_up_later(tmp_path: Path) -> None:
+    certs = await anyio.to_thread.run_sync(Certificates)
+    (tmp_path / "ca.crt").write_text(certs.ca)
+    text = "connections: {acme: {configuration: {hostName: h, trustedCaCertificate: !file ca.crt}}}\n"
+    world = await began(tmp_path, text)
+    other = await anyio.to_thread.run_sync(Certificates)
+    async with running(world):
+        await until(lambda: world.reloader._known)  # what it begins with has been seen
+        world.journal.fails = True
+        (tmp_path / "ca.crt").write_text(other.ca)
+        await until(lambda: world.journal.asked)
+        world.journal.fails = False
+        await until(lambda: world.configuration.trusted_ca_certificate == other.ca.rstrip("\n"))
+
+
+async def test_a_key_that_may_be_read_again_is_taken_up_though_nobody_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "password").write_text("swordfish")
+    text = ONE.format(20, "true").replace("keepAlive: 20s", "username: u, password: !file password")
+    world = await began(tmp_path, ONE.format(20, "true"))
+    async with running(world):
+        with monkeypatch.context() as patch:
+            # Whoever runs the tests may be root, who may read everything.
+            patch.setattr("mqttbridge.settings.references.read_file", _refused)
+            write(tmp_path, text)
+            await until(lambda: "ermission denied" in world.reloader.problem)
+        (tmp_path / "password").chmod(0o640)
+        await until(lambda: world.configuration.username == "u")
+        assert not world.reloader.problem
+
+
+def _refused(path: Path, _: int) -> bytes:
+    raise ValueError(f"cannot be read: Permission denied ({path.name})")
+
+
+async def test_the_secrets_of_another_configuration_are_learnt_beside_the_loop(tmp_path: Path) -> None:
+    world = await began(tmp_path, ONE.format(20, "false"))
+    async with running(world):
+        write(tmp_path, ONE.format(30, "false"))
+        await world.reloader.plan()
+        await world.reloader.reload()
+    assert world.learnt_in
+    assert threading.get_ident() not in world.learnt_in
+
+
+@pytest.mark.parametrize("change", ["maxInflight: 5", "clientId: other-{}"])
+async def test_many_connections_change_restart_come_and_go_some_at_a_time(tmp_path: Path, change: str) -> None:
+    def many(number: int, more: str) -> str:
+        one = "  c{0}: {{configuration: {{hostName: h, protocol: TCP, {1}}}}}\n"
+        return "connections: {}\n" + "".join(one.format(each, more.format(each)) for each in range(number))
+
+    def file(number: int, more: str) -> str:
+        return many(number, more).replace("{}", "", 1) if number else "connections: {}\n"
+
+    world = await began(tmp_path, file(10 * SLICE, "maxInflight: 4"))
+    async with running(world), anyio.create_task_group() as group:
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(world.turns.run)
+        for number, more in ((10 * SLICE, change), (0, ""), (10 * SLICE, change)):
+            world.turns.done[:] = [0]
+            write(tmp_path, file(number, more))
+            assert not (await world.reloader.reload()).problems
+            assert sum(world.turns.done) >= 10 * SLICE
+            # Those that are told to end may end while others are told.
+            assert max(world.turns.done) <= 2 * SLICE
+            assert len(world.parts.sessions) == number
+        group.cancel_scope.cancel()
