@@ -75,9 +75,11 @@ class Growth:
 
 def outlook(size: int, max_size: int, rate: float | None) -> str:
     """Say how it goes on, as a sentence without its subject. `rate`: bytes a second, or None."""
+    left = max_size - size
+    if left <= 0:
+        return "it is full"
     if rate is None:
         return "how fast it grows is not known yet"
-    left = max(0, max_size - size)
     if rate <= 0 or left / rate > LONGEST:
         return "it does not grow now"
     return f"it grows by {_size(rate * 60)} a minute, and is full in {_about(left / rate)} at this rate"

@@ -74,7 +74,8 @@ def test_how_it_goes_on_is_a_sentence(rate: float | None, words: str) -> None:
 
 
 def test_a_journal_beyond_its_size_is_full_now() -> None:
-    assert outlook(11, 10, 1.0) == "it grows by 60 bytes a minute, and is full in less than two minutes at this rate"
+    assert outlook(11, 10, 1.0) == "it is full"
+    assert outlook(10, 10, None) == "it is full"
 
 
 def test_the_largest_queues_are_named_first() -> None:
