@@ -1,0 +1,28 @@
+// What came of testing a connection, step by step.
+
+import { sentence } from "./api.js";
+import { h } from "./dom.js";
+import { badge } from "./states.js";
+
+const LEAD = {
+  true: "The test went well: the connection would work.",
+  false: "The test failed: see the step that says so.",
+};
+
+/** Show a Tested answer. */
+export function testedNode({ ok, steps, warnings = [] }) {
+  return h("div", { class: "stack" },
+    h("p", { class: `callout ${ok ? "good" : "bad"}` }, LEAD[Boolean(ok)]),
+    warnings.map((text) => h("p", { class: "callout busy" }, sentence(text))),
+    h("ol", { class: "steps" }, steps.map(stepNode)));
+}
+
+function stepNode({ name, outcome, detail, advice, milliseconds }) {
+  const time = milliseconds === null || milliseconds === undefined ? null : h("span", { class: "muted small" }, ` ${Math.round(milliseconds)} ms`);
+  return h("li", {},
+    badge(outcome).node,
+    h("div", { class: "says" },
+      h("strong", {}, name), time,
+      detail ? h("p", {}, sentence(detail)) : null,
+      advice ? h("p", { class: "muted" }, sentence(advice)) : null));
+}
