@@ -1,4 +1,7 @@
-"""The daemon's one HTTP application: hands uplinks to the sources, and answers /health and /metrics itself."""
+"""The daemon's one HTTP application: hands uplinks to the sources, and answers /health and /metrics itself.
+
+All else is for the API and the page, while they may be used over the network at all.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mqttbridge.control.guard import guarded
+from mqttbridge.control.pieces import in_pieces
 from mqttbridge.sources.asgi import answer, problem, problem_unread
 from mqttbridge.sources.http import PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from mqttbridge.control.view import View
     from mqttbridge.sources.asgi import Receive, Scope, Send
     from mqttbridge.sources.http import HttpIntake
+
+    Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 __all__ = ["App"]
 
@@ -25,8 +33,17 @@ MAX_UNDER_WAY = 2000
 class App:
     """The ASGI application under the one listener."""
 
-    def __init__(self, uplinks: HttpIntake, view: View) -> None:
-        """Serve uplinks and the view."""
+    def __init__(
+        self,
+        uplinks: HttpIntake,
+        view: View,
+        *,
+        api: Application | None = None,
+        api_enabled: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Serve uplinks and the view. `api` asks for a token by itself; without `api_enabled` it is not there."""
+        self._api = api
+        self._api_enabled = api_enabled
         self._uplinks = uplinks
         self._view = view
         self._under_way = 0
@@ -49,6 +66,8 @@ class App:
         path = scope["path"]
         if path.startswith(PREFIX):
             await self._uplinks(scope, receive, send)
+        elif path not in ("/health", "/metrics") and self._api is not None and self._api_enabled():
+            await self._api(scope, receive, in_pieces(send))
         elif path not in ("/health", "/metrics"):
             detail = "there is nothing here; there are POST /uplink/<source>, GET /health and GET /metrics"
             await self._uplinks.not_found(scope, receive, send, detail)
@@ -59,7 +78,7 @@ class App:
             await self._health(send)
         else:
             body, content_type = await asyncio.to_thread(self._view.metrics)
-            await answer(send, 200, body, content_type.encode())
+            await answer(in_pieces(send), 200, body, content_type.encode())
 
     async def _health(self, send: Send) -> None:
         health = self._view.health()

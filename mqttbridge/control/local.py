@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mqttbridge.control.guard import guarded
+from mqttbridge.control.pieces import in_pieces
 from mqttbridge.sources.asgi import answer, problem_unread
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
     Routes = Mapping[str, tuple[str, Handler]]
     """By path: the method, and what answers."""
 
-__all__ = ["HEADER", "LocalApp", "quoted"]
+__all__ = ["HEADER", "ROLE", "LocalApp", "quoted"]
 
 MAX_UNDER_WAY = 64
 """Requests."""
 HEADER = b"mqttbridge-config"
+ROLE = "mqttbridge.role"
+"""Where the scope of a request has the role of whoever sent it."""
 
 
 def quoted(config: Path) -> bytes:
@@ -43,11 +46,12 @@ def quoted(config: Path) -> bytes:
 class LocalApp:
     """The ASGI application under the Unix socket."""
 
-    def __init__(self, view: View, config: Path, routes: Routes | None = None) -> None:
-        """Show the view, and answer on further routes.
+    def __init__(self, view: View, config: Path, routes: Routes | None = None, *, api: Handler | None = None) -> None:
+        """Show the view, and answer on further routes; whatever is none of these is for the API.
 
         `config`: the file that this daemon runs with; its links are looked at here.
         """
+        self._api = None if api is None else _cut(api)
         self._view = view
         self._config = config.absolute()
         self._names = frozenset(quoted(config).split())
@@ -67,21 +71,32 @@ class LocalApp:
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         meant = dict(scope["headers"]).get(HEADER)
-        method, handler = self._routes.get(path, ("", None))
+        method, handler = self._routes.get(path, ("", self._api))
         if handler is None:
             known = ", ".join(f"{method} {path}" for path, (method, _) in self._routes.items())
             await problem_unread(scope, receive, send, 404, f"there is nothing here; there is {known}")
         elif meant is not None and self._names.isdisjoint(meant.split()):
             detail = f"it runs with {self._config}: name that file with --config"
             await problem_unread(scope, receive, send, 421, detail)
-        elif scope["method"] != method:
+        elif method and scope["method"] != method:
             allow = ((b"allow", method.encode()),)
             await problem_unread(scope, receive, send, 405, f"{path} is for {method}", headers=allow)
         elif self._under_way > MAX_UNDER_WAY:
             detail = f"{MAX_UNDER_WAY} requests are under way, the most that are taken at once; ask again later"
             await problem_unread(scope, receive, send, 503, detail, headers=((b"retry-after", b"1"),))
         else:
+            # Who may open the socket may do everything.
+            scope[ROLE] = "admin"
             await handler(scope, receive, send)
 
     async def _status(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await answer(send, 200, msgspec.json.encode(self._view.status()))
+
+
+def _cut(api: Handler) -> Handler:
+    """Send large answers piece by piece."""
+
+    async def cutting(scope: Scope, receive: Receive, send: Send) -> None:
+        await api(scope, receive, in_pieces(send))
+
+    return cutting

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: the head of a request is bounded in size and in time.
+"""uvicorn's HTTP protocol with the limits that it lacks: heads of requests have a size and a time, answers a time.
 
 What is refused here never reached the application; it is answered with problem details (RFC 9457) all the same.
 """
@@ -26,20 +26,31 @@ MAX_KEPT = 2000
 """
 
 
+MAX_UNREAD = 64 * 1024
+"""Bytes of an answer that wait in the connection for a client that reads slowly; with TLS, as many again."""
+READ_WITHIN = 60.0
+"""Seconds in which a client must take most of these; else the connection is cut."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection of a client."""
 
+    impatient = True
+    """Whether a client that does not read is cut off."""
+    _unread_timer: asyncio.TimerHandle | None = None
     _head = 0
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request, for a while."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=MAX_UNREAD)
         self._head_begins()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the timer."""
+        """Let go of the timers."""
         self._head_ends()
+        self._unread_ends()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -62,6 +73,28 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head += len(data)
             if self._head > MAX_HEAD:
                 self._refuse(431, f"the head of the request is larger than {MAX_HEAD} bytes")
+
+    def pause_writing(self) -> None:
+        """Hold the answer back, and give the client some time."""
+        super().pause_writing()
+        if self.impatient and self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(READ_WITHIN, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        self._unread_ends()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection. One that never read the end of its answer would not be closed by that alone."""
+        if self.impatient and self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
+    def _unread_ends(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
@@ -94,7 +127,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class PrivateProtocol(BoundedProtocol):
-    """One connection to the Unix socket: our own user and root are heard, nobody else."""
+    """One connection to the Unix socket: our own user and root are heard, nobody else.
+
+    Somebody may look at what goes by there, and halt it for a while.
+    """
+
+    impatient = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Look who it is, whatever the mode of the socket has let through."""

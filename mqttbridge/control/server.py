@@ -15,6 +15,8 @@ from mqttbridge.errors import StartError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from mqttbridge.control.tls import ServerTls
+
 __all__ = ["HttpServer", "bind"]
 
 BACKLOG = 1024
@@ -52,8 +54,9 @@ class HttpServer(uvicorn.Server):
         app: Any,  # noqa: ANN401 (uvicorn's own type is wider than ours)
         listener: socket.socket,
         protocol: type[BoundedProtocol] = BoundedProtocol,
+        tls: ServerTls | None = None,
     ) -> None:
-        """Serve `app` on a bound listener."""
+        """Serve `app` on a bound listener, over TLS if there is some."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -68,6 +71,7 @@ class HttpServer(uvicorn.Server):
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=LAST_REQUESTS,
+                ssl_context_factory=None if tls is None else lambda *_: tls.context,
             ),
         )
         self._listener = listener

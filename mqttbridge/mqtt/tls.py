@@ -20,7 +20,7 @@ from mqttbridge.mqtt.reasons import CHECK_PORT
 if TYPE_CHECKING:
     from mqttbridge.mqtt.options import LinkOptions
 
-__all__ = ["build", "context_for", "explain"]
+__all__ = ["build", "context_for", "explain", "load_pair"]
 
 _builders = Offload(2, "mqttbridge-tls")
 
@@ -132,7 +132,7 @@ def build(ca: str | None, certificate: str | None, key: str | None, alpn: tuple[
     if certificate is not None:
         if key is None:
             raise ValueError("certificate needs privateKey")
-        _load_pair(context, certificate, key)
+        load_pair(context, certificate, key)
     if alpn:
         context.set_alpn_protocols(list(alpn))
     return context
@@ -152,8 +152,8 @@ def _trust_system(context: ssl.SSLContext, *, shared: bool) -> None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
 
 
-def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Load certificate and key through a private file that has no name."""
+def load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Load certificate and key through a private file that has no name. Raises `ValueError` with a sentence."""
 
     def no_passphrase() -> str:
         raise ValueError("privateKey is encrypted; give it without a passphrase")  # OpenSSL would ask the terminal

@@ -50,6 +50,24 @@ OPERATION_EVENTS: Mapping[str, Event] = MappingProxyType(
             "A certificate or key was renewed on disk, and is taken up; the rest of the configuration was not read.",
             "The connection is made anew with it.",
         ),
+        "api.edited": Event(
+            "info",
+            ("what", "connection", "flow", "role", "client"),
+            "Somebody changed the configuration through the API; `client` is the address, or `local`.",
+            "Nothing; the file is written, and `config.applied` tells what came of it.",
+        ),
+        "api.unauthorised": Event(
+            "warning",
+            ("client", "reason", "left_out"),
+            "A request with a wrong token came to the API: one that was mistyped or withdrawn, or somebody guesses.",
+            "Guessing is slowed down. If you do not know the client, keep it from http.listen.",
+        ),
+        "http.renewed": Event(
+            "info",
+            (),
+            "The certificate of http.listen was renewed, and is shown to whoever connects from now on.",
+            "Nothing.",
+        ),
         "connection.queue_dropped": Event(
             "warning",
             ("connection", "count", "reason"),
