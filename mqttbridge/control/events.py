@@ -50,7 +50,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["EventsDesk"]
+__all__ = ["LEVELS", "EventsDesk", "members", "not_a_name"]
 
 MOST = 10_000
 """Events in one answer."""
@@ -157,7 +157,7 @@ def _filters(query: dict[str, str]) -> dict[str, Any]:
         raise BadRequest(f"level is one of {', '.join(LEVELS)}")
     if query.get("follow", "0") not in {"0", "1"}:
         raise BadRequest("follow is 0 or 1")
-    if name and (reason := _not_a_name(name)):
+    if name and (reason := not_a_name(name)):
         raise BadRequest(reason)
     return {
         "level": level,
@@ -168,7 +168,7 @@ def _filters(query: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _not_a_name(name: str) -> str:
+def not_a_name(name: str) -> str:
     """Say why there can be no such event; nothing if there can."""
     if NAME(name) and (name in EVENTS or (name.endswith(".*") and any(one.startswith(name[:-1]) for one in EVENTS))):
         return ""
@@ -185,7 +185,8 @@ def _number(query: dict[str, str], name: str) -> int:
     return int(text)
 
 
-def _members(event: KeptEvent) -> dict[str, Any]:
+def members(event: KeptEvent) -> dict[str, Any]:
+    """Give an event as JSON has it."""
     at = datetime.fromtimestamp(event.at / 1000, UTC)
     return {"id": event.id, "at": at, "level": event.level, "event": event.name} | {
         name: value for name, value in event.fields.items() if name not in {"id", "at", "level", "event"}
@@ -193,8 +194,8 @@ def _members(event: KeptEvent) -> dict[str, Any]:
 
 
 def _array(events: list[KeptEvent]) -> bytes:
-    return _encode([_members(event) for event in events])
+    return _encode([members(event) for event in events])
 
 
 def _lines(events: Iterable[KeptEvent]) -> bytes:
-    return b"".join(_encode(_members(event)) + b"\n" for event in events)
+    return b"".join(_encode(members(event)) + b"\n" for event in events)

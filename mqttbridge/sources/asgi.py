@@ -19,7 +19,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
-TITLES = {413: "Content Too Large"}
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 """Where RFC 9110 says something else than the oldest Python that we run on."""
 SMALL = 64 * 1024
 """Bytes of a body that is read before the answer even if nobody wants it, so that the connection may be kept."""
