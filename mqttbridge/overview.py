@@ -124,6 +124,10 @@ class Overview:
             sources=sources,
         )
 
+    def connection(self, name: str, loaded: Loaded, parts: Parts, remarks: Remarks) -> ConnectionStatus:
+        """Show one connection, now."""
+        return _Shot(self, loaded, parts, remarks).connection(name)
+
 
 class _Shot:
     """One moment."""
@@ -152,6 +156,10 @@ class _Shot:
             if name not in known and (counts.queued or self._waiting.get(name))
         ]
         return tuple(self._connection(name, known.get(name)) for name in (*known, *gone))
+
+    def connection(self, name: str) -> ConnectionStatus:
+        """Show one."""
+        return self._connection(name, self._settings.connections.get(name))
 
     def _connection(self, name: str, settings: Connection | None) -> ConnectionStatus:
         session = self._parts.sessions.get(name)

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from mqttbridge.clock import Clock
+    from mqttbridge.downlinks.intake import Busy
     from mqttbridge.downlinks.network import Network
-    from mqttbridge.journal.downlink_protocol import DownlinkJournal
+    from mqttbridge.downlinks.receipts import Ended
+    from mqttbridge.journal.downlink_protocol import AcceptedDownlink, DownlinkJournal
     from mqttbridge.journal.protocol import Journal
     from mqttbridge.observe.metrics import Metrics
     from mqttbridge.observe.throttle import Throttle
@@ -192,6 +194,19 @@ class Parts:
                 session.reconfigure(connection)
             if number % SLICE == 0:
                 await anyio.lowlevel.checkpoint()
+
+    async def restart_session(self, name: str) -> bool:
+        """End the session of a connection, and begin another; False: it has none. Not while a reload goes on."""
+        if name not in self.sessions:
+            return False
+        with anyio.CancelScope(shield=True):
+            await self.sessions.remove([name])
+            self.add_session(name)
+        return True
+
+    async def submit(self, connection: str, body: bytes) -> AcceptedDownlink | Ended | Busy | None:
+        """Take a downlink that is given by hand (`DownlinkIntake.submit`)."""
+        return await self._inbox.submit(connection, body)
 
     def _kick(self, source: str) -> None:
         # A source that is gone, or being replaced: what is stored for it is read by the dispatcher that follows.

@@ -48,10 +48,11 @@ STARVED_CHECK = 60.0
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
-    """A session from outside. `since`, `retry_at` and `down_since` in monotonic seconds.
+    """A session from outside. `since`, `retry_at`, `down_since` and `opened` in monotonic seconds.
 
     `downlinks`: why the broker sends no downlinks over an open link, as a sentence; empty while all is well.
     `attempts`: how often it failed in a row. `down_since`: since when it is not open, whatever it tried; None: it is.
+    `opened`: when it was last opened; None: never.
     """
 
     state: State
@@ -62,6 +63,7 @@ class SessionStatus(msgspec.Struct, frozen=True):
     downlinks: str = ""
     attempts: int = 0
     down_since: float | None = None
+    opened: float | None = None
 
 
 class BrokerSession:
@@ -102,6 +104,7 @@ class BrokerSession:
         )
         self._options = self._link_options(self._policy.client_id)
         self._machine = machine.never_open(clock.monotonic())
+        self._opened: float | None = None
         self._stopping = asyncio.Event()
         self._link: Link | None = None
         self._grant = Grant()
@@ -134,6 +137,7 @@ class BrokerSession:
             self._traffic.problem,
             now.attempts,
             now.down_since,
+            self._opened,
         )
 
     def reconfigure(self, settings: Connection) -> None:
@@ -161,6 +165,8 @@ class BrokerSession:
         try:
             while True:
                 self._machine, said, action = machine.step(self._machine, event, self._policy)
+                if self._machine.state is machine.State.OPENED:
+                    self._opened = self._machine.since
                 for line in said:
                     self._announce(line)
                 if isinstance(action, machine.End):
