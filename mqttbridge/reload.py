@@ -312,6 +312,8 @@ class Reloader:
             self._tell_one(one, queued=counts[one.id].queued if one.id in counts else 0)
             if place % SLICE == 0:
                 await anyio.lowlevel.checkpoint()
+        if difference.daemon:
+            log.info("config.applied", change="change", properties=[each.name for each in difference.daemon])
         for each in difference.needs_restart:
             log.warning("config.needs_restart", reason=f"{each.name} is {each.new} only after a restart of the daemon")
         for warning in fresh.warnings:
@@ -390,7 +392,8 @@ class Reloader:
         fresh = await anyio.to_thread.run_sync(self._compared, renewal)
         if fresh.difference.empty:
             return
-        await self._apply(fresh)
+        # What was warned of is no news, and may be of the certificate before; `certificate.expiring` tells of this one.
+        await self._apply(msgspec.structs.replace(fresh, warnings=()))
         for one in (*fresh.difference.connections, *fresh.difference.sources):
             log.info("config.renewed", **{one.part: one.id})
 

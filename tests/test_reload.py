@@ -28,6 +28,7 @@ connections:
       trustedCaCertificate: !file ca.crt
       certificate: !file acme.crt
       privateKey: !file acme.key
+      downlinkTopicPattern: down/{{DevEUI}}
       reconnectStrategy: {strategy}
 """
 HTTP: dict[str, Any] = {"lrc": {"transport": "http"}}
@@ -258,6 +259,8 @@ async def test_a_full_journal_is_relieved_by_a_larger_max_size_without_a_restart
         daemon.write(config(connections={"acme": to(NOBODY)}, journal={"maxSize": "16MiB"}))
         daemon.signal(signal.SIGHUP)
         await daemon.until_said("config.reloaded")
+        (applied,) = daemon.said("config.applied")
+        assert (applied["change"], applied["properties"]) == ("change", ["journal.maxSize"])
 
         async def taken() -> bool:
             return (await daemon.post("lrc", uplink(number))).status_code == 200
@@ -287,6 +290,7 @@ async def test_a_renewed_certificate_is_taken_up_without_an_edit_and_an_edit_bes
         text = MUTUAL.format(port=broker.listeners["tls"], strategy="NORMAL")
         async with bridge(tmp_path, text) as daemon:
             await daemon.until_state("acme", "OPENED")
+            assert len(daemon.said("config.warning")) == 1
             daemon.write(MUTUAL.format(port=broker.listeners["tls"], strategy="CALM"))
             await asyncio.to_thread(_renew, certs, tmp_path)
             (told,) = await daemon.until_said("config.renewed")
@@ -295,6 +299,7 @@ async def test_a_renewed_certificate_is_taken_up_without_an_edit_and_an_edit_bes
             assert await connects(broker, "mqttbridge-acme") == 2
             (applied,) = daemon.said("config.applied")
             assert set(applied["properties"]) == {"configuration.certificate", "configuration.privateKey"}
+            assert len(daemon.said("config.warning")) == 1, "what was warned of before is not told as if it were new"
             planned = await command(daemon, "plan")
             assert planned.process is not None
             assert planned.process.returncode == 2
