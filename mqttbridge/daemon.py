@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from mqttbridge.clock import Clock
     from mqttbridge.control.status import Status
     from mqttbridge.control.view import Health
+    from mqttbridge.files import Learn
     from mqttbridge.settings.loader import Loaded
     from mqttbridge.settings.schema import Settings
 
@@ -94,7 +95,7 @@ class Daemon:
         *,
         environ: Mapping[str, str],
         clock: Clock | None = None,
-        learn_secrets: Callable[..., None] = lambda *_: None,
+        learn_secrets: Learn = lambda *_: lambda: None,
     ) -> None:
         """Take a checked configuration; nothing happens before `serve`. `learn_secrets` hears of those of a reload."""
         self._loaded = loaded
@@ -329,10 +330,11 @@ async def _shielded(close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await close()
 
 
-async def run_daemon(loaded: Loaded, *, environ: Mapping[str, str], learn_secrets: Callable[..., None]) -> None:
+async def run_daemon(loaded: Loaded, *, environ: Mapping[str, str], learn_secrets: Learn) -> None:
     """Run until SIGTERM or SIGINT; a second signal ends at once. SIGHUP reloads. Raises `StartError`.
 
-    `learn_secrets(*values)` is told the secrets of each configuration that is loaded meanwhile.
+    `learn_secrets(*values)` is told the secrets of each configuration that is loaded meanwhile; it gives what is called
+    when these need not be known any more.
     """
     _tune_process()
     daemon = Daemon(loaded, environ=environ, learn_secrets=learn_secrets)

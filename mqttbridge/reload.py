@@ -23,17 +23,18 @@ import msgspec
 from mqttbridge.control.plan import PlanReport, compare, new_topics
 from mqttbridge.crew import SLICE
 from mqttbridge.errors import ConfigError, HistoryFailed, JournalError
+from mqttbridge.files import ConfigFiles, Secrets
 from mqttbridge.observe.log import get_logger
 from mqttbridge.routing import Router
 from mqttbridge.settings.advice import advice
 from mqttbridge.settings.diff import Action, diff, in_force, renewed
-from mqttbridge.settings.watching import signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from mqttbridge.clock import Clock
+    from mqttbridge.files import Learn
     from mqttbridge.history.records import Passed
     from mqttbridge.model import Device
     from mqttbridge.observe.metrics import Metrics
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from mqttbridge.settings.diff import Diff, PartChange
     from mqttbridge.settings.loader import Loaded
     from mqttbridge.settings.schema import Settings
-    from mqttbridge.settings.watching import Signature
     from mqttbridge.vitals import Stores
 
 __all__ = ["HISTORY_SHARE", "Reloader"]
@@ -62,6 +62,10 @@ HISTORY_SHARE = 4
 """The history may take this part of journal.maxSize."""
 GATHER = 0.05
 """Seconds: signals that come together are one."""
+EMPTIED = (
+    "there is neither a source nor a connection in it any more, as in a file that is only being written; to run with "
+    "nothing, restart the daemon"
+)
 RETRY = 30.0
 """Seconds after which files that changed are taken up again, when it was the disk that kept them from it."""
 
@@ -87,27 +91,26 @@ class Reloader:
         read: Callable[[], Loaded],
         metrics: Metrics,
         notifier: Notifier,
-        learn_secrets: Callable[..., None],
+        learn_secrets: Learn,
         clock: Clock,
     ) -> None:
         """Begin with what was loaded at the start. `read` loads the file as it stands, and blocks.
 
-        `learn_secrets(*values)` is told every secret of a configuration before anything of it is used.
+        `learn_secrets(*values)` is told every secret of a configuration before anything of it is used; what it gives
+        is called when they are neither in force nor fresh.
         """
         self.loaded = loaded
         """The configuration in force."""
         self.problem = ""
         """Why the file as it stands is not in force: a sentence, empty while it is."""
-        self.on_applied: Callable[[Settings], None] = _nothing
+        self.on_applied: Callable[[Settings], object] = lambda _: None
         """Called in the loop after another configuration has come into force, with the one before."""
         self._parts = parts
         self._stores = stores
-        self._read = read
+        self._files = ConfigFiles(read, loaded.files)
         self._metrics = metrics
         self._notifier = notifier
-        self._learn_secrets = learn_secrets
-        self._files = loaded.files
-        self._known: Signature = ()
+        self._secrets = Secrets(learn_secrets)
         self._retry_at: float | None = None
         self._asked = anyio.Event()
         self._one = anyio.Lock()
@@ -130,7 +133,7 @@ class Reloader:
     async def plan(self) -> PlanReport:
         """Tell what a reload would do with the file as it stands."""
         try:
-            fresh = await anyio.to_thread.run_sync(self._read_and_compare)
+            fresh = await self._load()
         except ConfigError as error:
             return PlanReport(problems=error.problems)
         return await self._report(fresh, applied=False)
@@ -138,6 +141,11 @@ class Reloader:
     async def reload(self) -> PlanReport:
         """Put the file as it stands in force, and tell what that did; with an error in it, nothing is done."""
         return await self._one_reload(quiet=False)
+
+    async def restart(self, connection: str) -> bool:
+        """End the session of a connection and begin another, behind any reload; False: it has none."""
+        async with self._one:
+            return not self._closed and await self._parts.restart_session(connection)
 
     async def _one_reload(self, *, quiet: bool) -> PlanReport:
         """Reload when it is one's turn. `quiet`: that nothing changed is not worth a line."""
@@ -166,6 +174,7 @@ class Reloader:
     async def _take_up(self, *, quiet: bool) -> PlanReport:
         if self._closed:
             raise ConfigError(["the daemon is ending: nothing is taken up any more"])
+        self._retry_at = None
         fresh = await self._load()
         report = await self._report(fresh, applied=True)
         if fresh.difference.empty:
@@ -174,6 +183,7 @@ class Reloader:
                 log.info("config.unchanged")
         else:
             await self._apply(fresh)
+        self._secrets.hold(self.loaded.secrets)
         self.problem = ""
         self._metrics.reloaded(ok=True, at=self._clock.now())
         return report
@@ -187,39 +197,19 @@ class Reloader:
         self._metrics.reloaded(ok=False, at=self._clock.now())
         return PlanReport(problems=lines)
 
-    def _read_and_compare(self) -> _Fresh:
-        """Load the file as it stands, and find what differs. Blocks; raises `ConfigError`."""
-        fresh = self._read()
-        # Before anything of it is used.
-        self._learn_secrets(*fresh.secrets)
-        return self._compared(fresh)
+    async def _load(self) -> _Fresh:
+        """Read the file as it stands, and find what differs. Raises `ConfigError`."""
+        loaded = await self._files.load()
+        return await anyio.to_thread.run_sync(self._compared, loaded)
 
     def _compared(self, fresh: Loaded) -> _Fresh:
-        """Find what differs, and make what follows from it. Blocks."""
-        new = fresh.settings
-        warnings = (*fresh.warnings, *advice(new))
-        return _Fresh(fresh, diff(self.loaded.settings, new), warnings, Router(new.flows, new.connections))
-
-    async def _load(self) -> _Fresh:
-        """Read the file as it stands, to take it up. Raises `ConfigError`."""
-        before = await self._look(self._files)
-        self._retry_at = None
-        try:
-            fresh = await anyio.to_thread.run_sync(self._read_and_compare)
-        except ConfigError as error:
-            await self._know(before, error.files or self._files)
-            raise
-        await self._know(before, fresh.loaded.files)
-        return fresh
-
-    async def _know(self, before: Signature, files: tuple[Path, ...]) -> None:
-        """Remember how the files looked when they were read: before, as what is written meanwhile must show later."""
-        self._known = before if files == self._files else await self._look(files)
-        self._files = files
-
-    @staticmethod
-    async def _look(files: tuple[Path, ...]) -> Signature:
-        return await anyio.to_thread.run_sync(signature, files)
+        """Find what differs, and make what follows from it. Blocks. Raises `ConfigError`."""
+        # Before anything of it is used.
+        self._secrets.learn(fresh.secrets)
+        old, new = self.loaded.settings, fresh.settings
+        if (old.sources or old.connections) and not (new.sources or new.connections):
+            raise ConfigError([f"{fresh.path}: {EMPTIED}"])
+        return _Fresh(fresh, diff(old, new), (*fresh.warnings, *advice(new)), Router(new.flows, new.connections))
 
     async def _report(self, fresh: _Fresh, *, applied: bool) -> PlanReport:
         """Put a difference into words, with the last uplinks of connections whose topics change."""
@@ -343,8 +333,6 @@ class Reloader:
 
     async def run(self) -> None:
         """Take up what is asked for, and what changes on disk, until cancelled."""
-        # Nobody knows how they looked when the daemon read them at its start: the first look counts as a change.
-        seen: Signature = ()
         while True:
             with anyio.move_on_after(LOOK_EVERY):
                 await self._asked.wait()
@@ -355,19 +343,17 @@ class Reloader:
                 continue
             if self._retry_at is not None and self._clock.monotonic() >= self._retry_at:
                 # Whatever did not come into force for the disk's sake is a change still.
-                self._known, self._retry_at = (), None
-            now = await self._look(self._files)
-            # Files are written in several steps: not before they rest.
-            if now != self._known and now == seen:
-                await self._changed({file for file, _ in set(now) - set(self._known)})
-            seen = now
+                self._retry_at = None
+                self._files.forget()
+            if files := await self._files.changed():
+                await self._changed(files)
 
     async def _changed(self, files: set[Path]) -> None:
         """Take up files that changed: all of it if they are watched, else renewed certificates alone."""
         if self.loaded.settings.watch:
             await self._one_reload(quiet=True)
         elif files.isdisjoint(self.loaded.certificate_files):
-            self._known = await self._look(self._files)
+            self._files.pass_by()
         else:
             async with self._one:
                 await self._renew()
@@ -386,17 +372,16 @@ class Reloader:
             log.exception("config.crashed")
 
     async def _take_up_renewed(self) -> None:
-        read = (await self._load()).loaded
+        read = await self._files.load()
         settings = renewed(self.loaded.settings, read.settings)
-        renewal = msgspec.structs.replace(self.loaded, settings=settings)
+        secrets = (*self.loaded.secrets, *read.secrets)
+        renewal = msgspec.structs.replace(self.loaded, settings=settings, secrets=secrets)
         fresh = await anyio.to_thread.run_sync(self._compared, renewal)
         if fresh.difference.empty:
             return
-        # What was warned of is no news, and may be of the certificate before; `certificate.expiring` tells of this one.
-        await self._apply(msgspec.structs.replace(fresh, warnings=()))
+        await self._apply(
+            msgspec.structs.replace(fresh, loaded=msgspec.structs.replace(self.loaded, settings=settings))
+        )
+        self._secrets.hold(secrets)
         for one in (*fresh.difference.connections, *fresh.difference.sources):
             log.info("config.renewed", **{one.part: one.id})
-
-
-def _nothing(_: Settings) -> None:
-    """Nobody wants to know."""

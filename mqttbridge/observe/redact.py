@@ -10,7 +10,9 @@ raises, whatever it is given; the cost does not grow with the number of secrets.
 from __future__ import annotations
 
 import base64
+import functools
 import json
+import threading
 import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mqttbridge.settings.secret import MASK, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["MASK", "Redactor", "describe"]
 
@@ -38,27 +40,62 @@ PLAIN = frozenset({type(None), bool})
 
 
 class Redactor:
-    """Masks what it was told. One for the process; `add` may be called at any time (a reload brings new secrets)."""
+    """Masks what it was told. One for the process; `add` may be called at any time, in any thread (as reloads do)."""
 
-    __slots__ = ("_forms", "_whole")
+    __slots__ = ("_changing", "_forms", "_planted", "_whole")
 
     def __init__(self) -> None:
         """Start with nothing to hide."""
-        self._whole: set[str] = set()
+        self._planted: dict[str, tuple[int, frozenset[str]]] = {}
+        """How often each secret was planted, and its forms."""
+        self._whole: dict[str, int] = {}
+        """Every form, with the number of secrets that it is one of."""
         # Every form, by its first four characters, the longest first: one dictionary look-up a position finds the
         # few candidates, where one regular expression over thousands of secrets would try them all.
         self._forms: dict[str, tuple[str, ...]] = {}
+        # Secrets come and go in any thread; whoever masks meanwhile sees each change whole.
+        self._changing = threading.Lock()
 
-    def add(self, *secrets: str) -> None:
-        """Plant secrets: each is masked from now on, in every form in which it may travel."""
-        for secret in secrets:
-            text = "".join(secret)  # a `Secret` shows its text to nothing else
-            for form in _forms(text):
-                self._whole.add(form)
-                if len(form) >= HEAD:
-                    known = self._forms.get(form[:HEAD], ())
-                    if form not in known:
-                        self._forms[form[:HEAD]] = tuple(sorted((*known, form), key=len, reverse=True))
+    def add(self, *secrets: str) -> Callable[[], None]:
+        """Plant secrets: each is masked from now on, in every form in which it may travel.
+
+        Gives what takes them out again, to be called once: each is masked as long as it is planted by anyone.
+        """
+        texts = {"".join(secret) for secret in secrets}  # a `Secret` shows its text to nothing else
+        with self._changing:
+            for text in texts:
+                times, forms = self._planted.get(text) or (0, frozenset(_forms(text)))
+                self._planted[text] = (times + 1, forms)
+                if not times:
+                    for form in forms:
+                        self._plant(form)
+        return functools.partial(self._remove, texts)
+
+    def _plant(self, form: str) -> None:
+        number = self._whole[form] = self._whole.get(form, 0) + 1
+        if number == 1 and len(form) >= HEAD:
+            known = self._forms.get(form[:HEAD], ())
+            self._forms[form[:HEAD]] = tuple(sorted((*known, form), key=len, reverse=True))
+
+    def _remove(self, texts: Iterable[str]) -> None:
+        with self._changing:
+            for text in texts:
+                times, forms = self._planted.pop(text)
+                if times > 1:
+                    self._planted[text] = (times - 1, forms)
+                    continue
+                for form in forms:
+                    self._uproot(form)
+
+    def _uproot(self, form: str) -> None:
+        self._whole[form] -= 1
+        if self._whole[form]:
+            return
+        del self._whole[form]
+        if left := tuple(other for other in self._forms.get(form[:HEAD], ()) if other != form):
+            self._forms[form[:HEAD]] = left
+        else:
+            self._forms.pop(form[:HEAD], None)
 
     def text(self, text: str) -> str:
         """Give the text with every secret masked; the same object when there is none in it."""
@@ -74,7 +111,8 @@ class Redactor:
         """Mask every secret that begins at one of these positions; what overlaps becomes one mask."""
         spans: list[tuple[int, int]] = []
         for hit in hits:
-            form = next((form for form in self._forms[text[hit : hit + HEAD]] if text.startswith(form, hit)), None)
+            known = self._forms.get(text[hit : hit + HEAD], ())
+            form = next((form for form in known if text.startswith(form, hit)), None)
             if form is None:
                 continue
             if spans and hit < spans[-1][1]:

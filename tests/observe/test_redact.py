@@ -291,3 +291,20 @@ def test_an_exception_is_described_by_type_and_message() -> None:
     assert describe(Mute()) == "Mute: (its message cannot be shown)"
     group = ExceptionGroup("two", [ValueError("a"), ExceptionGroup("one", [OSError("b")])])
     assert describe(group) == "ExceptionGroup: two: ValueError: a; ExceptionGroup: one: OSError: b"
+
+
+def test_a_secret_is_masked_until_everyone_who_planted_it_took_it_out() -> None:
+    made = Redactor()
+    gone = [made.add("swordfish", "hunter22"), made.add("swordfish")]
+    gone[0]()
+    assert made.text("swordfish hunter22") == f"{MASK} hunter22"
+    gone[1]()
+    assert made.text("swordfish") == "swordfish"
+    assert made._whole == made._forms == made._planted == {}
+
+
+def test_forms_that_two_secrets_share_stay_masked_as_long_as_one_is_known() -> None:
+    made = Redactor()
+    made.add("swordfish")
+    made.add(" swordfish ")()
+    assert made.text("a swordfish") == f"a {MASK}"
