@@ -379,9 +379,9 @@ class Reloader:
         fresh = await anyio.to_thread.run_sync(self._compared, renewal)
         if fresh.difference.empty:
             return
-        await self._apply(
-            msgspec.structs.replace(fresh, loaded=msgspec.structs.replace(self.loaded, settings=settings))
-        )
+        # What was warned of is no news, and may be of the certificate before; `certificate.expiring` tells of this one.
+        whole = msgspec.structs.replace(self.loaded, settings=settings)
+        await self._apply(msgspec.structs.replace(fresh, loaded=whole, warnings=()))
         self._secrets.hold(secrets)
         for one in (*fresh.difference.connections, *fresh.difference.sources):
             log.info("config.renewed", **{one.part: one.id})
