@@ -6,6 +6,7 @@ and never travel further. No message holds a secret.
 
     MqttBridgeError
     ├── ConfigError            the configuration file, with every problem in it
+    ├── WriteFailed            a file of the configuration cannot be written: nothing was changed
     ├── PatternError           a topic pattern that cannot work
     ├── TopicError             a document that cannot be rendered into a topic: the uplink is parked
     ├── DocumentError          not an uplink or downlink document
@@ -61,6 +62,7 @@ __all__ = [
     "TlsFailed",
     "TokenError",
     "TopicError",
+    "WriteFailed",
 ]
 
 
@@ -79,6 +81,18 @@ class ConfigError(MqttBridgeError):
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
         self.files = tuple(files)
+
+
+class WriteFailed(MqttBridgeError):
+    """A file of the configuration cannot be written or removed; what was there still is.
+
+    `passing`: it may go another time without anybody's doing (no space), not only with other rights.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        """Take the sentence."""
+        super().__init__(message)
+        self.passing = passing
 
 
 class PatternError(MqttBridgeError):

@@ -12,6 +12,7 @@ Whether the document is right is for the loader to say.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -215,7 +216,7 @@ class _Emitter(Emitter):
     def choose_scalar_style(self) -> str:
         """Leave the quotes off behind a tag too, where nothing needs them."""
         event = self.event
-        if event.tag and not event.style:
+        if isinstance(event, yaml.ScalarEvent) and event.tag and not event.style:
             analysis = self.analysis = self.analyze_scalar(event.value)
             if analysis.allow_flow_plain and not analysis.empty:
                 return ""
@@ -293,6 +294,9 @@ def with_active(data: bytes, *, active: bool) -> bytes:
     before = read(data, "", problems)
     if problems.errors or not isinstance(before, Mapping):
         raise ValueError("the file cannot be read; mend it first")
+    if active and "active" not in before.entries:
+        # So it is.
+        return data
     text = data.decode("utf-8-sig")
     value = "true" if active else "false"
     found = _place_of(text, "active")
@@ -352,15 +356,22 @@ def document_of(part: msgspec.Struct) -> dict[str, Any]:
 
     Secrets, and whatever came by `!file`, `!env` or `!credential`, are `*****`. Durations are such as `5s`.
     """
-    info = types.type_info(type(part))
-    if not isinstance(info, types.StructType):
-        raise TypeError(f"{type(part)} is no struct")
+    info, kinds = _known(type(part))
     document: dict[str, Any] = {str(info.tag_field): info.tag} if info.tag_field else {}
     for one in info.fields:
         value = getattr(part, one.name)
         if one.required or value != one.default:
-            document[one.encode_name] = _shown(value, unwrapped(one.type)[1].get("kind") or "")
+            document[one.encode_name] = _shown(value, kinds[one.name])
     return document
+
+
+@functools.cache
+def _known(struct: type[msgspec.Struct]) -> tuple[types.StructType, dict[str, str]]:
+    """Give what the schema tells of a struct, and the kind of each field; to look takes milliseconds."""
+    info = types.type_info(struct)
+    if not isinstance(info, types.StructType):
+        raise TypeError(f"{struct} is no struct")
+    return info, {one.name: unwrapped(one.type)[1].get("kind") or "" for one in info.fields}
 
 
 def _shown(value: object, kind: str) -> object:

@@ -381,14 +381,15 @@ def test_every_file_that_was_looked_at_is_told(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_connections_that_is_not_there_was_looked_for(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "{}").files == (tmp_path / "mqttbridge.yaml", tmp_path / "connections.d")
+    looked_for = ("mqttbridge.yaml", "connections.d", "flows.d")
+    assert loaded(tmp_path, "{}").files == tuple(tmp_path / name for name in looked_for)
 
 
 def test_a_failed_load_tells_its_files_too_so_that_the_repair_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path, connection("hostName: h", "username: u", "password: !file missing"))
     with pytest.raises(ConfigError) as caught:
         load(path, environ={})
-    assert set(caught.value.files) == {path, tmp_path / "connections.d", tmp_path / "missing"}
+    assert set(caught.value.files) == {path, tmp_path / "connections.d", tmp_path / "flows.d", tmp_path / "missing"}
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "none.yaml", environ={})
     assert tmp_path / "none.yaml" in caught.value.files
