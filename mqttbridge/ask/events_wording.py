@@ -51,5 +51,5 @@ def lines_of(event: Mapping[str, Any], zone: tzinfo | None = None) -> Iterator[L
 def _value(value: object) -> str:
     """Write a value of JSON."""
     if isinstance(value, list):
-        return ",".join(_value(one) for one in value)
+        return ", ".join(_value(one) for one in value)
     return f"{value:g}" if isinstance(value, float) else "-" if value is None else str(value)

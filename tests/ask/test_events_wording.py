@@ -27,7 +27,7 @@ def test_an_event_tells_what_happened_to_what_and_why() -> None:
         "2026-11-22 14:03:07 WARNING connection.lost acme: the broker went; retry_in=5"
     )
     assert text("source.opened", source="ns", topics=["a/#", "b"]) == (
-        "2026-11-22 14:03:07 source.opened ns topics=a/#,b"
+        "2026-11-22 14:03:07 source.opened ns topics=a/#, b"
     )
     assert text("daemon.stopped") == "2026-11-22 14:03:07 daemon.stopped"
     assert text("uplink.missing", dev_eui="0018B20000000B20", source="lrc", fcnt=7, count=2) == (
@@ -41,6 +41,12 @@ def test_a_long_one_goes_on_indented() -> None:
     assert all(len(line) <= 80 for line in lines)
     assert all(line.startswith("    word") for line in lines[1:])
     assert lines[-1].endswith("word; attempts=3")
+
+
+def test_many_values_of_a_field_are_broken_between_them() -> None:
+    properties = [f"configuration.downlinkTopicPattern{number}" for number in range(9)]
+    lines = text("config.applied", connection="acme", change="change", properties=properties).splitlines()
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_each_error_of_a_configuration_has_its_line() -> None:
