@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -71,6 +72,8 @@ def run(config: Path, log_level: str) -> None:
     mqttbridge run
     mqttbridge run --config mqttbridge.yaml --log-level debug
     """  # noqa: D301 (click wants the backspace itself)
+    # A hangup asks for a reload; before the file is read there is nothing to reload, and nothing to end for.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from mqttbridge.daemon import run_daemon
 
     configure(sys.stderr, level=log_level, redactor=redactor)

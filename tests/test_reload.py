@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.brokers.certs import Certificates
@@ -13,8 +14,6 @@ from tests.brokers.recorder import recorder
 from tests.support.bridge import NOBODY, bridge, fcnts, publish_lines, run, subscribed, to, until, uplink
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.brokers.mosquitto import Mosquitto
     from tests.support.bridge import Bridge, Command
 
@@ -267,6 +266,20 @@ async def test_a_full_journal_is_relieved_by_a_larger_max_size_without_a_restart
 
         await until(taken, "uplinks are taken again")
         assert (await daemon.get("/health")).status_code == 200
+
+
+async def test_a_hangup_while_the_program_is_only_loading_does_not_end_it(tmp_path: Path) -> None:
+    async with bridge(tmp_path, start=False, connections={}) as daemon:
+        await daemon.start(wait=False)
+        status = Path(f"/proc/{daemon.pid}/status")
+
+        async def ignores() -> bool:
+            text = await asyncio.to_thread(status.read_text)
+            return bool(int(text.partition("SigIgn:")[2].split()[0], 16) & 1 << signal.SIGHUP - 1)
+
+        await until(ignores, "hangups are passed by")
+        daemon.signal(signal.SIGHUP)
+        await daemon.until_said("daemon.started")
 
 
 async def test_a_hangup_before_everything_runs_and_many_at_once_are_one_reload(
