@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,7 @@ async def test_a_good_broker_passes_every_step_and_hears_nothing_but_a_subscript
             assert "--" not in step.detail
         assert next(step for step in tested.steps if step.name == "TCP").milliseconds is not None
         log = await broker.read_log()
-        assert " as mqttbridge-acme-test-" in log
+        assert re.search(r" as mqttbridge-acme-t[0-9a-f]{4} ", log)
         assert " as mqttbridge-acme " not in log
 
 
@@ -88,6 +89,8 @@ async def test_a_wrong_password_fails_at_the_login_and_is_not_told(tmp_path: Pat
     assert outcomes(tested)["SUBACK"] == "skipped"
     failed = next(step for step in tested.steps if step.outcome == "failed")
     assert "password" in (failed.detail + failed.advice).lower()
+    assert "clientId" in failed.advice
+    assert "--" not in failed.advice
     assert b"not-the-right-one" not in msgspec.json.encode(tested)
 
 
