@@ -7,7 +7,7 @@ A handler raises `Refused`, `BadRequest`, or an error of the disk; `HANDLERS` tu
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from litestar import Response
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ExceptionHandlersMap
 
+    from mqttbridge.sources.asgi import Scope
+
     Asked = Request[Any, Any, Any]
     Answer = Response[bytes]
 
-__all__ = ["HANDLERS", "allowed", "answer", "flag", "if_match", "json_of", "problem", "query"]
+__all__ = ["HANDLERS", "allowed", "answer", "flag", "if_match", "json_of", "problem", "query", "scope_of"]
 
 RETRY = {"Retry-After": "5"}
 MAX_ERRORS = 50
@@ -56,11 +58,16 @@ def problem(
     return Response(body, status_code=status, media_type="application/problem+json", headers=dict(headers or {}))
 
 
+def scope_of(request: Asked) -> Scope:
+    """Give the scope of a request, as our own applications know it."""
+    return cast("Scope", request.scope)
+
+
 def query(request: Asked, *known: str) -> dict[str, str]:
     """Give the query; only these names may be in it. Raises `BadRequest`."""
     if not known and request.scope["query_string"]:
         raise BadRequest("nothing is asked for by a query here")
-    return query_of(request.scope, known)
+    return query_of(scope_of(request), known)
 
 
 def flag(given: Mapping[str, str], name: str) -> bool:

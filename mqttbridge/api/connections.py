@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request, Response, delete, get, post, put
 
 from mqttbridge.api.answers import answer, flag, if_match, json_of, query
-from mqttbridge.api.auth import edited
-from mqttbridge.api.documents import id_of, shaped, with_warnings, written
+from mqttbridge.api.documents import id_of, shaped, tell, with_warnings, written
 from mqttbridge.api.shapes import connection_of
 from mqttbridge.control.request import BadRequest, whole_number
 
@@ -63,7 +62,7 @@ class ConnectionRoutes:
         if dry:
             return _tested(await self._editor.try_out(None, given.document), given)
         done = await self._editor.create("connection", given.id, given.document)
-        edited(request.scope, "created", "connection", done.id)
+        tell(request, "created", "connection", done.id)
         view = written(self._views.connection, done.id)
         return _shown(view, (*given.warnings, *done.warnings), status=201)
 
@@ -82,7 +81,7 @@ class ConnectionRoutes:
         if dry:
             return _tested(await self._editor.try_out(id_, given.document), given)
         done = await self._editor.replace("connection", id_, given.document, if_match=match)
-        edited(request.scope, "replaced", "connection", id_)
+        tell(request, "replaced", "connection", id_)
         view = written(self._views.connection, id_)
         return _shown(view, (*given.warnings, *done.warnings))
 
@@ -91,7 +90,7 @@ class ConnectionRoutes:
         id_ = id_of(request)
         current = self._views.connection(id_).etag
         await self._editor.delete("connection", id_, if_match=if_match(request, current))
-        edited(request.scope, "deleted", "connection", id_)
+        tell(request, "deleted", "connection", id_)
 
     async def _start(self, request: Asked) -> Answer:
         query(request)
@@ -99,11 +98,11 @@ class ConnectionRoutes:
         view = self._views.connection(id_)
         if not view.active:
             await self._editor.activate(id_, active=True)
-            edited(request.scope, "started", "connection", id_)
+            tell(request, "started", "connection", id_)
         elif view.state == "CLOSED":
             # It has given up (reconnectStrategy CALM): it is active, and yet does not run.
             await self._views.restart(id_)
-            edited(request.scope, "restarted", "connection", id_)
+            tell(request, "restarted", "connection", id_)
         return self._now(id_)
 
     async def _stop(self, request: Asked) -> Answer:
@@ -111,14 +110,14 @@ class ConnectionRoutes:
         id_ = id_of(request)
         if self._views.connection(id_).active:
             await self._editor.activate(id_, active=False)
-            edited(request.scope, "stopped", "connection", id_)
+            tell(request, "stopped", "connection", id_)
         return self._now(id_)
 
     async def _restart(self, request: Asked) -> Answer:
         query(request)
         id_ = id_of(request)
         await self._views.restart(id_)
-        edited(request.scope, "restarted", "connection", id_)
+        tell(request, "restarted", "connection", id_)
         return self._now(id_)
 
     def _now(self, id_: str) -> Answer:

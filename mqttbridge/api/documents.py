@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mqttbridge.api.answers import scope_of
+from mqttbridge.api.auth import edited
 from mqttbridge.api.seam import Refused
 from mqttbridge.api.shapes import Misshapen
 
@@ -13,9 +15,10 @@ if TYPE_CHECKING:
     import msgspec
     from litestar import Request
 
+    from mqttbridge.api.seam import Kind
     from mqttbridge.api.shapes import Shaped
 
-__all__ = ["id_of", "shaped", "with_warnings", "written"]
+__all__ = ["id_of", "shaped", "tell", "with_warnings", "written"]
 
 T = TypeVar("T")
 NOT_FOUND, CONFLICT = 404, 409
@@ -24,6 +27,11 @@ NOT_FOUND, CONFLICT = 404, 409
 def id_of(request: Request[Any, Any, Any]) -> str:
     """Give the id in the path."""
     return str(request.path_params["id"])
+
+
+def tell(request: Request[Any, Any, Any], what: str, kind: Kind, id_: str) -> None:
+    """Log an edit that is done."""
+    edited(scope_of(request), what, kind, id_)
 
 
 def shaped(shape: Callable[[object, str | None], Shaped], body: object, what: str, id_: str | None = None) -> Shaped:

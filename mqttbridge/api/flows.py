@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request, Response, delete, get, post, put
 
 from mqttbridge.api.answers import answer, if_match, json_of, query
-from mqttbridge.api.auth import edited
-from mqttbridge.api.documents import id_of, shaped, with_warnings, written
+from mqttbridge.api.documents import id_of, shaped, tell, with_warnings, written
 from mqttbridge.api.shapes import flow_of
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class FlowRoutes:
         body, _ = await json_of(request)
         given = shaped(flow_of, body, "flow")
         done = await self._editor.create("flow", given.id, given.document)
-        edited(request.scope, "created", "flow", done.id)
+        tell(request, "created", "flow", done.id)
         view = written(self._views.flow, done.id)
         members = with_warnings(view, (*given.warnings, *done.warnings))
         return answer(members, 201, etag=view.etag, location=f"/flows/{view.id}")
@@ -67,7 +66,7 @@ class FlowRoutes:
         current = self._views.flow(id_).etag
         given = shaped(flow_of, body, "flow", id_)
         done = await self._editor.replace("flow", id_, given.document, if_match=if_match(request, current))
-        edited(request.scope, "replaced", "flow", id_)
+        tell(request, "replaced", "flow", id_)
         view = written(self._views.flow, id_)
         return answer(with_warnings(view, (*given.warnings, *done.warnings)), etag=view.etag)
 
@@ -76,4 +75,4 @@ class FlowRoutes:
         id_ = id_of(request)
         current = self._views.flow(id_).etag
         await self._editor.delete("flow", id_, if_match=if_match(request, current))
-        edited(request.scope, "deleted", "flow", id_)
+        tell(request, "deleted", "flow", id_)

@@ -127,6 +127,7 @@ def _error(status: int, text: str) -> dict[str, Any]:
 
 
 def _id(path: str) -> dict[str, Any]:
-    what = "flow" if path.startswith("/flows") else "connection"
+    what, example = ("flow", "temperature") if path.startswith("/flows") else ("connection", "acme")
     schema = {"type": "string", "minLength": 1}
-    return {"name": "id", "in": "path", "required": True, "description": f"the id of the {what}", "schema": schema}
+    text = f"the id of the {what}"
+    return {"name": "id", "in": "path", "required": True, "description": text, "schema": schema, "example": example}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response, get, post
 
-from mqttbridge.api.answers import answer, json_of, query
+from mqttbridge.api.answers import answer, json_of, query, scope_of
 from mqttbridge.api.auth import role_of
 from mqttbridge.api.connections import USUAL, after_of
 from mqttbridge.api.documents import id_of
@@ -84,7 +84,7 @@ class OtherRoutes:
 
     async def _session(self, request: Asked) -> Answer:
         query(request)
-        return answer({"role": role_of(request.scope) or "read-only"})
+        return answer({"role": role_of(scope_of(request)) or "read-only"})
 
     async def _document(self, request: Asked) -> Answer:
         query(request)

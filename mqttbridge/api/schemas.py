@@ -153,11 +153,13 @@ def _downlink() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "DevEUI": {"type": "string", "description": "16 hex digits"},
-            "FPort": {"type": ["integer", "string"], "description": "1 to 224"},
-            "payload_hex": {"type": "string"},
-            "Confirmed": {"type": ["integer", "string", "boolean"]},
-            "FlushDownlinkQueue": {"type": ["integer", "string", "boolean"]},
-            "CorrelationID": {"type": "string"},
+            "FPort": {"type": ["integer", "string", "null"], "description": "1 to 224"},
+            "payload_hex": {"type": ["string", "null"], "description": "hex digits; or `payload`"},
+            "payload": {"type": ["object", "null"], "description": "what the network server's driver encodes"},
+            "Confirmed": {"description": "1 or 0"},
+            "FlushDownlinkQueue": {"description": "1 or 0"},
+            "ValidityTime": {"description": "seconds, or ISO 8601"},
+            "CorrelationID": {"description": "16 hex digits"},
         },
         "required": ["DevEUI"],
     }

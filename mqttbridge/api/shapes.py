@@ -108,7 +108,7 @@ class _Walk:
             name = aliases.get(key, key)
             if name not in fields:
                 if key != wanted.tag_field:
-                    self._stranger(key, wanted, at)
+                    self._stranger(key, value, wanted, at)
             elif name in found:
                 self._wrong(_join(at, key), f"is the same property as {name} under another name; keep one of them")
             elif value is not None:
@@ -166,13 +166,14 @@ class _Walk:
             return self._no(_join(at, tag_field), " or ".join(sorted(structs)), tag)
         return self.struct(value, structs[tag], at)
 
-    def _stranger(self, key: str, wanted: types.StructType, at: str) -> None:
+    def _stranger(self, key: str, value: object, wanted: types.StructType, at: str) -> None:
         """Say what is to be said of a property that we do not have."""
         path = _join(at, key)
         if key in READ_ONLY.get(wanted.cls, ()):
             return
         if key in FOREIGN.get(wanted.cls, ()):
-            self.warnings.append(f"{path} means nothing to mqttbridge, and was left out")
+            if value is not None:
+                self.warnings.append(f"{path} means nothing to mqttbridge, and was left out")
             return
         names = [field.encode_name for field in wanted.fields]
         for field in wanted.fields:

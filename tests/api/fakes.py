@@ -27,7 +27,8 @@ from mqttbridge.api.seam import (
     Tested,
 )
 from mqttbridge.control.status import JournalStatus, Status
-from mqttbridge.errors import ConfigError
+from mqttbridge.errors import ConfigError, DocumentError
+from mqttbridge.formats.downlink import parse
 from mqttbridge.history.records import KeptEvent
 from mqttbridge.model import Counts
 from mqttbridge.settings.loader import load
@@ -65,9 +66,16 @@ class Daemon:
         self.calls: list[tuple[Any, ...]] = []
         self.state: dict[str, str] = {}
         self.broken: Exception | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.kept.clear()
+        self.calls.clear()
+        self.state.clear()
         for id_ in ("acme", MAIN):
             self._keep("connection", id_, {"name": id_, **BASE})
-        self._keep("flow", "all", {"connections": ["acme"]})
+        self._keep("flow", "temperature", {"connections": ["acme"]})
 
     # Editor
 
@@ -156,10 +164,11 @@ class Daemon:
     async def submit_downlink(self, id_: str, body: bytes) -> Submitted:
         self._one("connection", id_)
         self.calls.append(("downlink", id_, body))
-        root = msgspec.json.decode(body)
-        if isinstance(root, dict) and isinstance(root.get("DevEUI_downlink"), dict):
-            return Submitted(outcome="accepted", key="k")
-        return Submitted(outcome="rejected", key="k", field="DevEUI_downlink", reason="is missing")
+        try:
+            parsed = parse(body, dev_eui="", default_fport=2, now=0)
+        except DocumentError as error:
+            return Submitted(outcome="rejected", key="k", field=error.field, reason=str(error))
+        return Submitted(outcome="accepted", key="k", dev_eui=parsed.downlink.dev_eui, warnings=parsed.warnings)
 
     async def restart(self, id_: str) -> None:
         self.calls.append(("restart", id_))

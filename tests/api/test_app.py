@@ -216,8 +216,8 @@ async def test_an_id_that_exists_is_409(client: httpx.AsyncClient) -> None:
 
 async def test_a_connection_is_deleted_unless_a_flow_names_it(client: httpx.AsyncClient, daemon: Daemon) -> None:
     problem_of(await client.delete("/connections/acme"), 409)
-    problem_of(await client.delete("/flows/all", headers={"If-Match": '"no"'}), 412)
-    response = await client.delete("/flows/all")
+    problem_of(await client.delete("/flows/temperature", headers={"If-Match": '"no"'}), 412)
+    response = await client.delete("/flows/temperature")
     assert (response.status_code, response.content) == (204, b"")
     assert (await client.delete("/connections/acme")).status_code == 204
     assert ("connection", "acme") not in daemon.kept
@@ -292,12 +292,13 @@ async def test_uplinks_counters_and_events_are_asked_for_as_the_query_says(
 
 
 async def test_a_downlink_is_202_or_422_with_the_reason(client: httpx.AsyncClient, daemon: Daemon) -> None:
-    body = b'{"DevEUI_downlink": {"DevEUI": "0018B20000000B20"}}'
+    body = b'{"DevEUI_downlink": {"DevEUI": "0018B20000000B20", "payload_hex": "01"}}'
     response = await client.post("/downlinkMessages/acme", content=body, headers=JSON)
     assert (response.status_code, response.json()["outcome"]) == (202, "accepted")
     assert daemon.calls == [("downlink", "acme", body)]
-    response = await client.post("/downlinkMessages/acme", json=[])
-    assert (response.status_code, response.json()["field"]) == (422, "DevEUI_downlink")
+    response = await client.post("/downlinkMessages/acme", json={"DevEUI_downlink": {"payload_hex": "01"}})
+    assert (response.status_code, response.json()["outcome"]) == (422, "rejected")
+    assert response.json()["field"] == "DevEUI_downlink.DevEUI"
 
 
 async def test_flows_are_made_from_connectors_too(client: httpx.AsyncClient, daemon: Daemon) -> None:
