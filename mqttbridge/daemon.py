@@ -27,6 +27,7 @@ from mqttbridge.control.protocol import PrivateProtocol
 from mqttbridge.control.server import HttpServer, bind
 from mqttbridge.control.unix import listen, socket_path
 from mqttbridge.desks import Desks
+from mqttbridge.garbage import spare
 from mqttbridge.history.history import History
 from mqttbridge.journal.downlinks import SqliteDownlinks
 from mqttbridge.journal.sqlite import SqliteJournal
@@ -341,6 +342,7 @@ async def run_daemon(loaded: Loaded, *, environ: Mapping[str, str], learn_secret
     async with anyio.create_task_group() as group:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             group.start_soon(_heed, signals, daemon)
+            group.start_soon(spare)
             await daemon.serve()
             group.cancel_scope.cancel()
 
