@@ -21,11 +21,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tests.bench.scenarios import SCENARIOS, Options
+from tests.bench.operate import operate
+from tests.bench.scenarios import SCENARIOS as TRAFFIC
+from tests.bench.scenarios import Options
 
 if TYPE_CHECKING:
     from tests.bench.scenarios import Row
 
+SCENARIOS = {**TRAFFIC, "operate": operate}
 REFERENCE = "MQTT source -> MQTT, two mosquittos"
 
 

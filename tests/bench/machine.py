@@ -219,6 +219,13 @@ class Daemon(Child):
         except urllib.error.HTTPError as error:
             return str(error.read().decode())
 
+    def post(self, path: str, body: bytes) -> None:
+        """Post a JSON document. Raises `urllib.error.HTTPError` unless it is taken."""
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, headers)
+        with urllib.request.urlopen(request, timeout=10):  # noqa: S310 (http)
+            return
+
     def open_connections(self) -> int:
         """Give how many connections are open."""
         return int(json.loads(self.get("/health"))["connections"].get("OPENED", 0))

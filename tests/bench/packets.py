@@ -15,7 +15,7 @@ from mqttbridge.formats.sample import uplink
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Splitter", "body", "mqtt_connect", "posts", "publishes", "subscribe", "uplinks"]
+__all__ = ["DEVICES", "Splitter", "body", "mqtt_connect", "posts", "publishes", "subscribe", "uplinks"]
 
 CYCLE = 100_000
 """Packets that are built and then sent over and over: more than the journal remembers to tell a copy by."""
@@ -32,12 +32,12 @@ def body(index: int) -> bytes:
     return uplink(f"{index:016x}", fcnt=index % 65536, time_ms=int(time.time() * 1000))
 
 
-def uplinks(count: int) -> list[bytes]:
-    """Give so many documents, of all different uplinks of `DEVICES` devices."""
+def uplinks(count: int, devices: int = DEVICES, first: int = 0) -> list[bytes]:
+    """Give so many documents, of all different uplinks of so many devices. `first`: where their numbers begin."""
     now = int(time.time() * 1000)
     return [
-        uplink(f"{index % DEVICES:016x}", fcnt=index // DEVICES, payload_hex=f"{index:08x}", time_ms=now)
-        for index in range(count)
+        uplink(f"{index % devices:016x}", fcnt=index // devices, payload_hex=f"{index:08x}", time_ms=now)
+        for index in range(first, first + count)
     ]
 
 
@@ -68,10 +68,10 @@ def publishes(count: int) -> list[bytes]:
     ]
 
 
-def posts(count: int, batch: int, port: int) -> list[bytes]:
+def posts(count: int, batch: int, port: int, devices: int = DEVICES, first: int = 0) -> list[bytes]:
     """Give HTTP requests for `/uplink/http`: single documents, or NDJSON if `batch` is more than 1."""
     requests = []
-    documents = itertools.cycle(uplinks(min(count, CYCLE)))
+    documents = itertools.cycle(uplinks(min(count, CYCLE), devices, first))
     for start in range(0, min(count, max(CYCLE, batch)), batch):
         content = b"\n".join(itertools.islice(documents, min(batch, count - start)))
         requests.append(

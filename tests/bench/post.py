@@ -1,8 +1,9 @@
 """An HTTP client in a process of its own: several keep-alive connections, requests that were built before.
 
-Task: `port`, `total` uplinks, `batch` of each request, `connections`, and perhaps `rate` (uplinks a second, single
-documents): then requests go out by the clock, whether answers come or not, and each is timed from the moment when it
-was due. So a daemon that stalls is not spared the requests that it would have got meanwhile.
+Task: `port`, `total` uplinks, `batch` of each request, `connections`, perhaps of how many `devices`, with numbers from
+`first` on, and perhaps `rate` (uplinks a second, single documents): then requests go out by the clock, whether answers
+come or not, and each is timed from the moment when it was due. So a daemon that stalls is not spared the requests that
+it would have got meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.packets import body, posts
+from tests.bench.packets import DEVICES, body, posts
 from tests.bench.worker import serve
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def prepare(task: dict[str, Any]) -> Callable[[], dict[str, Any]]:
         selector.register(connection.sock, selectors.EVENT_READ, connection)
     if rate := task.get("rate"):
         return lambda: _by_the_clock(task, selector, connections, rate)
-    requests = posts(task["total"], task["batch"], task["port"])
+    requests = posts(task["total"], task["batch"], task["port"], task.get("devices", DEVICES), task.get("first", 0))
     number = -(-task["total"] // task["batch"])
     return lambda: _at_full_speed(number, requests, selector, connections)
 

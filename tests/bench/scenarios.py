@@ -72,6 +72,7 @@ class Bench(ExitStack):
     def daemon(
         self,
         connections: dict[str, int],
+        /,
         *,
         source: int = 0,
         **settings: Any,  # noqa: ANN401 (sections of the configuration)
