@@ -74,7 +74,7 @@ def draft(
     """Give the file for a document. `old`: the bytes of the file that it takes the place of. Raises `DraftError`."""
     before = None if old is None else read(old, "", Problems())
     drafting = _Drafting()
-    node = drafting.node(document, types.type_info(part), before, ())
+    node = drafting.node(document, _known(part)[0], before, ())
     if drafting.problems:
         raise DraftError(drafting.problems)
     return _written(node)
