@@ -7,14 +7,14 @@ const c = (name) => `configuration.${name}`;
 /** In the order of the form. `help` here goes before that of the schema; `when(values)`: shown only then. */
 export const FIELDS = [
   { property: "name", group: "Connection", label: "Name", kind: "text", required: true, help: "A name for people. The id is made of it, unless you give one." },
-  { property: "id", group: "Connection", label: "Id", kind: "text", onlyNew: true, placeholder: "acme", help: "Names the file, the account in the journal and the metrics; it stays as it is. Letters, digits, - and _." },
+  { property: "id", group: "Connection", label: "Id", kind: "text", onlyNew: true, placeholder: "acme", help: "Names the file, the account in the journal and the metrics; it stays as it is. 1 to 64 letters, digits, dots, - and _." },
   { property: c("description"), group: "Connection", label: "Description", kind: "text", whole: true, help: "Free text." },
   { property: "active", group: "Connection", label: "Active", kind: "check", whole: true, initial: true, help: "An inactive connection gets no uplinks and is not connected." },
 
   { property: c("protocol"), group: "Broker", label: "Protocol", kind: "choice", required: true, initial: "SSL", options: [["SSL", "SSL: MQTT over TLS"], ["WSS", "WSS: WebSocket over TLS"], ["TCP", "TCP: not encrypted"]], help: "SSL and WSS check the broker's certificate, always." },
   { property: c("hostName"), group: "Broker", label: "Host", kind: "text", required: true, placeholder: "broker.example.com:8883", help: "Host, or host:port, without http:// or mqtt:// in front. Ports if none is given: 8883 (SSL), 1883 (TCP), 443 (WSS)." },
   { property: c("webSocketPath"), group: "Broker", label: "WebSocket path", kind: "text", placeholder: "/mqtt", when: (values) => values["configuration.protocol"] === "WSS" },
-  { property: c("username"), group: "Broker", label: "User name", kind: "text" },
+  { property: c("username"), group: "Broker", label: "User name", kind: "text", help: "If the broker asks for one." },
   { property: c("password"), group: "Broker", label: "Password", kind: "secret", help: "Kept in a file that the daemon alone can read, and never shown again." },
 
   { property: c("trustedCaCertificate"), group: "Certificates", label: "CA certificate", kind: "pem", pem: "certificate", when: secure, whole: true, help: "PEM file: the authorities to trust instead of the system's. Leave it out for a broker with a public certificate." },
@@ -40,11 +40,11 @@ export const FIELDS = [
   { property: c("downlinkAsKey"), group: "Advanced", label: "Downlink AS key", kind: "secret" },
   { property: c("downlinkDevices"), group: "Advanced", label: "Downlink devices", kind: "list", placeholder: "0018B200*" },
   { property: c("downlinkRate"), group: "Advanced", label: "Downlinks a second", kind: "number", placeholder: "100", min: 1, max: 100000 },
-  { property: c("downlinkEnabled"), group: "Advanced", label: "Take downlinks", kind: "check", initial: true },
-  { property: c("retain"), group: "Advanced", label: "Retain", kind: "check", initial: false },
-  { property: c("sendMetadata"), group: "Advanced", label: "Without the DevEUI_uplink root", kind: "check", initial: false },
-  { property: c("sendRawDecodedFormat"), group: "Advanced", label: "Decoded payload alone", kind: "check", initial: false },
-  { property: c("debug"), group: "Advanced", label: "Log every uplink", kind: "check", initial: false },
+  { property: c("downlinkEnabled"), group: "Advanced", label: "Take downlinks", kind: "check", initial: true, help: "Takes downlinks from the downlink topic." },
+  { property: c("retain"), group: "Advanced", label: "Retain", kind: "check", initial: false, help: "Publishes with the retain flag: the broker keeps the last uplink of each topic." },
+  { property: c("sendMetadata"), group: "Advanced", label: "Without the DevEUI_uplink root", kind: "check", initial: false, help: "Sends uplinks alone, each without its root." },
+  { property: c("sendRawDecodedFormat"), group: "Advanced", label: "Decoded payload alone", kind: "check", initial: false, help: "Sends the decoded payload field alone, where there is one." },
+  { property: c("debug"), group: "Advanced", label: "Log every uplink", kind: "check", initial: false, help: "Writes a log line for each uplink of this connection." },
 ];
 
 export const GROUPS = ["Connection", "Broker", "Certificates", "Topics", "Advanced"];

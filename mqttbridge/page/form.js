@@ -1,6 +1,6 @@
 // What all forms share: errors at the field they belong to, buttons that work once, a summary on top.
 
-import { ApiError } from "./api.js";
+import { ApiError, sentence } from "./api.js";
 import { h } from "./dom.js";
 import { notify } from "./notice.js";
 
@@ -36,14 +36,14 @@ export function showErrors(fields, summary, lead, errors) {
   for (const field of fields) {
     const mine = errors.filter((error) => belongs(error.property, field));
     if (!mine.length) continue;
-    field.setError(mine.map((error) => error.detail).join(" "));
+    field.setError(mine.map((error) => sentence(error.detail)).join(" "));
     first ??= field;
   }
   for (const error of errors) {
     if (!fields.some((field) => belongs(error.property, field))) left.push(error);
   }
-  const list = left.length ? h("ul", {}, left.map(({ property, detail }) => h("li", {}, property ? `${property}: ${detail}` : detail))) : null;
-  summary.replaceChildren(h("div", { class: "callout bad" }, h("p", {}, lead), list));
+  const list = left.length ? h("ul", {}, left.map(({ property, detail }) => h("li", {}, property ? `${property} ${detail}` : detail))) : null;
+  summary.replaceChildren(h("div", { class: "callout bad" }, h("p", {}, sentence(lead)), list));
   if (first) focusOn(first.input);
   else summary.scrollIntoView({ block: "center" });
 }

@@ -2,12 +2,11 @@
 
 const numbers = new Intl.NumberFormat("en");
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const full = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const full = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const short = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const UNITS = [["d", 86_400_000], ["h", 3_600_000], ["m", 60_000], ["s", 1000]];
 
 export const count = (value) => (value === null || value === undefined ? "–" : numbers.format(value));
-export const dateTime = (text) => (text ? full.format(new Date(text)) : "–");
 export const hourMinute = (text) => short.format(new Date(text));
 
 /** The time of day; with the date, unless it was today. */

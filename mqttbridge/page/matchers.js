@@ -21,7 +21,7 @@ export function matchersField(matchers, locked) {
   };
   matchers.forEach(append);
   const node = h("fieldset", { class: "card" }, h("legend", { class: "hidden" }, "Matchers"), h("h2", { "aria-hidden": "true" }, "Matchers"),
-    h("div", { class: "stack" }, h("p", { class: "muted small" }, "An uplink that one of them matches goes through this flow. Without any, every uplink does."), rows, error, h("div", { class: "buttons" }, locked ? null : add)));
+    h("div", { class: "stack" }, h("p", { class: "muted small" }, "An uplink that one of them matches goes through this flow. Without any, every uplink does."), rows, h("div", { class: "field" }, error), h("div", { class: "buttons" }, locked ? null : add)));
   return {
     property: "matchers", node, shown: true,
     get input() { return all[0]?.value ?? add; },
@@ -32,7 +32,7 @@ export function matchersField(matchers, locked) {
 
 function matcherRow(matcher, locked, errorId, remove) {
   const [typeId, valueId] = [newId("matcher"), newId("matcher")];
-  const type = h("select", { id: typeId, disabled: locked }, h("option", { value: "key" }, "Device (DevEUI)"), h("option", { value: "thing" }, "Tags"));
+  const type = h("select", { id: typeId, disabled: locked }, h("option", { value: "key" }, "Device"), h("option", { value: "thing" }, "Tags"));
   const value = h("input", { id: valueId, type: "text", spellcheck: "false", autocomplete: "off", disabled: locked, "aria-describedby": errorId });
   const label = h("label", { for: valueId });
   const name = () => {

@@ -3,6 +3,7 @@
 import { ApiError, sentence } from "./api.js";
 import { h } from "./dom.js";
 
+const START = "#/connections";
 let current = new AbortController();
 let routes = [];
 let moved = false;
@@ -29,12 +30,12 @@ export function go(hash) {
 /** Keep a view's filters in the address without another step in the history of the browser. */
 export function keepQuery(values) {
   const query = new URLSearchParams(Object.entries(values).filter(([, value]) => value));
-  const [where] = location.hash.split("?");
+  const [where] = (location.hash || START).split("?");
   history.replaceState(null, "", `${where}${query.size ? `?${query}` : ""}`);
 }
 
 function found() {
-  const [where, search = ""] = (location.hash || "#/connections").slice(1).split("?");
+  const [where, search = ""] = (location.hash || START).slice(1).split("?");
   const parts = where.split("/").filter(Boolean).map(decoded);
   for (const [pattern, view] of routes) {
     const wanted = pattern.split("/").filter(Boolean);

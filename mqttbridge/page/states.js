@@ -6,7 +6,7 @@ const TONES = {
   OPENED: "good", OPENING: "busy", AUTHENTICATING: "busy", CLOSING: "busy",
   UNREACHABLE: "bad", AUTHENTICATION_FAILED: "bad", CLOSED: "bad",
   delivered: "good", queued: "busy", expired: "bad", parked: "bad", dropped: "bad",
-  ok: "good", warning: "busy", failed: "bad", error: "bad",
+  ok: "good", warning: "warn", failed: "bad", error: "bad",
 };
 
 /** A badge: `{node, update(word)}`. */

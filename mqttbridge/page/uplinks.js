@@ -39,9 +39,9 @@ export async function uplinksSection(id, signal) {
 
 /** The id after which to ask: before the oldest that still waits, so that its end is seen; else after the newest. */
 function seenUpTo(uplinks) {
-  if (!uplinks.length) return 0;
+  if (!uplinks.length) return "";
   const waiting = uplinks.filter((one) => one.outcome === "queued").map((one) => one.id);
-  return waiting.length ? Math.min(...waiting) - 1 : uplinks[0].id;
+  return waiting.length ? Math.min(...waiting) - 1 || "" : uplinks[0].id;
 }
 
 const KINDS = { DevEUI_uplink: "" };

@@ -112,6 +112,7 @@ async function tryOut(state) {
   try {
     const tested = await call(state.there ? "PUT" : "POST", where(state, { dryRun: "true" }), { body: document, signal: state.signal });
     state.result.replaceChildren(testedNode(tested));
+    state.testing.scrollIntoView({ block: "nearest" });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     state.testing.hidden = true;

@@ -1,13 +1,13 @@
 // One connection: how it is, what it does, and what may be done with it.
 
-import { ApiError, call, path } from "./api.js";
+import { ApiError, call, path, sentence } from "./api.js";
 import { chart, legend } from "./chart.js";
 import { configurationList } from "./configuration.js";
 import { confirmed } from "./dialog.js";
 import { h, setText } from "./dom.js";
 import { downlinkSection } from "./downlink.js";
 import { busy } from "./form.js";
-import { ago, ahead, count, dateTime, rate } from "./format.js";
+import { ago, ahead, count, moment, rate } from "./format.js";
 import { announce, notify } from "./notice.js";
 import { every } from "./poll.js";
 import { go } from "./router.js";
@@ -34,6 +34,7 @@ export async function connectionPage({ params, signal }) {
     setText(heading, view.name || view.id);
     setText(subtitle, view.configuration.description || "");
     state.update(view);
+    buttons.arrange();
     const now = JSON.stringify([view.etag, view.active, view.configuration]);
     if (now === shown) return;
     shown = now;
@@ -48,12 +49,12 @@ export async function connectionPage({ params, signal }) {
       throw error;
     }
   };
+  const buttons = actions(() => last, address, (view) => update(view));
   update(first);
   every(LIVE, look, signal);
-  const buttons = actions(() => last, address, update);
   return { title: first.name || first.id, node: h("div", {},
     h("a", { class: "back", href: "#/connections" }, "← Connections"),
-    h("div", { class: "head" }, h("div", {}, heading, subtitle), state.badge, buttons),
+    h("div", { class: "head" }, h("div", {}, heading, subtitle), state.badge, buttons.node),
     h("div", { class: "stack" }, state.node, counters, uplinks, downlink, configuration)) };
 }
 
@@ -68,8 +69,8 @@ function statePart(first) {
     mark.update(view.state);
     const retry = view.retryAt ? ` It is tried again ${ahead(view.retryAt)}.` : "";
     why.hidden = !view.why || view.state === "OPENED";
-    setText(why, `${view.why}${retry}`);
-    const texts = [view.since ? `for ${ago(view.since).replace(" ago", "")}` : "–", dateTime(view.startupTime), rate(view.deliveredRate), count(view.queued), ago(view.oldest), count(view.parked), count(view.totals.delivered), count(view.totals.expired), count(view.totals.dropped)];
+    setText(why, `${sentence(view.why)}${retry}`);
+    const texts = [view.since ? `for ${ago(view.since).replace(" ago", "")}` : "–", view.startupTime ? moment(view.startupTime) : "–", rate(view.deliveredRate), count(view.queued), ago(view.oldest), count(view.parked), count(view.totals.delivered), count(view.totals.expired), count(view.totals.dropped)];
     figures.forEach(([, value], place) => setText(value, texts[place]));
   };
   return { node, badge: mark.node, update };
@@ -101,15 +102,14 @@ function ownership({ owner, file }) {
 
 /** Start, stop, restart, edit and delete, as far as it may be. */
 function actions(last, address, update) {
-  const box = h("div", { class: "buttons" });
-  if (!mayEdit()) return box;
+  const node = h("div", { class: "buttons" });
+  if (!mayEdit()) return { node, arrange() {} };
   const own = last().owner === "api";
   const doing = (verb, label, said) => {
     const button = h("button", { type: "button" }, label);
     button.addEventListener("click", () => busy(button, async () => {
       update(await call("POST", `${address}/${verb}`));
       notify(`${last().name || last().id} ${said}.`);
-      arrange();
     }));
     return button;
   };
@@ -125,9 +125,8 @@ function actions(last, address, update) {
     restart.hidden = !last().active;
     if (focused?.hidden) (focused === start ? stop : start).focus();
   };
-  arrange();
-  box.append(start, stop, restart, ...(own ? [h("a", { class: "button", href: `#${address}/edit` }, "Edit"), remove] : []));
-  return box;
+  node.append(start, stop, restart, ...(own ? [h("a", { class: "button", href: `#${address}/edit` }, "Edit"), remove] : []));
+  return { node, arrange };
 }
 
 async function removed({ id, name, etag, queued }, address) {

@@ -1,6 +1,6 @@
 // The list of connections, with live states.
 
-import { call, path } from "./api.js";
+import { call, path, sentence } from "./api.js";
 import { textField } from "./controls.js";
 import { h, keyed, setText } from "./dom.js";
 import { count, plural, rate } from "./format.js";
@@ -42,6 +42,7 @@ export async function connectionsPage({ query, signal }) {
   };
   const names = async () => {
     const { connections } = await call("GET", "/connections", { signal });
+    tell(known, connections);
     known.clear();
     for (const one of connections) known.set(one.id, one);
     redraw();
@@ -67,16 +68,18 @@ export async function connectionsPage({ query, signal }) {
 /** Take the states of GET /status; true if there are other connections than we know. */
 function absorb(known, statuses) {
   const there = statuses.filter((one) => one.state !== "REMOVED");
-  const changes = [];
-  for (const status of there) {
-    const one = known.get(status.id);
-    if (!one) return true;
-    if (one.state !== status.state) changes.push(`${one.name || one.id}: ${status.state.replaceAll("_", " ").toLowerCase()}`);
-    known.set(status.id, { ...one, state: status.state, why: status.why, queued: status.queued, parked: status.parked, deliveredRate: status.rates?.delivered ?? null });
+  tell(known, there);
+  for (const { id, state, why, queued, parked, rates } of there) {
+    if (known.has(id)) known.set(id, { ...known.get(id), state, why, queued, parked, deliveredRate: rates?.delivered ?? null });
   }
-  if (changes.length > TELL) announce(`${changes.length} connections changed their state`);
-  else if (changes.length) announce(changes.join("; "));
-  return there.length !== known.size;
+  return there.length !== known.size || there.some((one) => !known.has(one.id));
+}
+
+/** Say which states are others than we know. */
+function tell(known, now) {
+  const changed = now.filter((one) => known.has(one.id) && known.get(one.id).state !== one.state);
+  if (changed.length > TELL) announce(`${changed.length} connections changed their state`);
+  else if (changed.length) announce(changed.map(({ id, state }) => `${known.get(id).name || id}: ${state.replaceAll("_", " ").toLowerCase()}`).join("; "));
 }
 
 const searched = (one) => `${one.id} ${one.name} ${one.configuration.hostName} ${one.state} ${one.state.replaceAll("_", " ")}`.toLowerCase();
@@ -98,7 +101,7 @@ function connectionRow(first) {
     setText(link, one.name || one.id);
     setText(id, one.name && one.name !== one.id ? one.id : "");
     state.update(one.state);
-    setText(why, one.state === "OPENED" ? "" : one.why);
+    setText(why, one.state === "OPENED" ? "" : sentence(one.why));
     setText(host, one.configuration.hostName);
     setText(queued, count(one.queued));
     setText(parked, count(one.parked));

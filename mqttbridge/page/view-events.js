@@ -30,7 +30,8 @@ export async function eventsPage({ query, signal }) {
   const look = async (anew) => {
     const mine = anew ? (asked += 1) : asked;
     const after = anew || !events.length ? "" : events[0].id;
-    const found = (await call("GET", path("events", { limit: MOST, level: level.value ?? "info", connection: connection.value, after }), { signal })).events;
+    const answer = await call("GET", path("events", { limit: MOST, level: level.value ?? "info", connection: connection.value, after }), { signal });
+    const found = answer.events ?? answer; // the Unix socket answers with the list alone
     if (mine !== asked) return; // other filters were chosen meanwhile
     const ids = new Set(found.map((one) => one.id));
     events = [...found.toReversed(), ...(anew ? [] : events.filter((one) => !ids.has(one.id)))].slice(0, MOST);

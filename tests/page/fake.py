@@ -1,4 +1,4 @@
-"""A daemon's API in memory, for the page alone: the JSON of mqttbridge.api.seam, with as many rules as the page shows."""
+"""A daemon's API in memory, for the page alone: JSON as docs/api.md has it, with as many rules as the page shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from mqttbridge.api.page import Page, is_public
+from mqttbridge.api.origin import foreign
+from mqttbridge.api.page import Page, is_public, read_files
 from mqttbridge.settings.jsonschema import connection_schema
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 ADMIN = "an-admin-token-for-tests"
 READER = "a-reading-token-for-tests"
+Json = Any
 SECRETS = ("password", "privateKey", "downlinkAsKey")
 HIDDEN = "*****"
+FILES = read_files()
 COUNTS = {"routed": 0, "delivered": 0, "expired": 0, "parked": 0, "dropped": 0}
 
 
@@ -33,7 +36,7 @@ def iso(ago: float = 0.0) -> str:
 class Refusal(Exception):
     """Answer with this status and body."""
 
-    def __init__(self, status: int, detail: str, errors: list[dict[str, str]] | None = None, **body: Any) -> None:  # noqa: ANN401
+    def __init__(self, status: int, detail: str, errors: list[dict[str, str]] | None = None, **body: object) -> None:
         super().__init__(detail)
         self.status = status
         self.body = body or {"title": "", "status": status, "detail": detail, "errors": errors or []}
@@ -43,7 +46,7 @@ class FakeDaemon:
     """The ASGI application, and what a test may turn."""
 
     def __init__(self) -> None:
-        self.page = Page()
+        self.page = Page(FILES)
         self.schema = connection_schema()
         self.connections: dict[str, dict[str, Any]] = {}
         self.flows: dict[str, dict[str, Any]] = {}
@@ -57,7 +60,9 @@ class FakeDaemon:
         self._seq += 1
         return f"etag{self._seq}"
 
-    def add(self, id_: str, document: dict[str, Any], *, owner: str = "api", state: str = "OPENED", **more: Any) -> None:  # noqa: ANN401
+    def add(
+        self, id_: str, document: dict[str, Any], *, owner: str = "api", state: str = "OPENED", **more: object
+    ) -> None:
         file = "mqttbridge.yaml" if owner == "main" else f"{id_}.yaml"
         view = {"id": id_, "name": "", "connectorId": "actility-mqtt-iot", "active": True, "alarms": [], **document}
         how = {"state": state, "startupTime": iso(86400), "since": iso(4000), "why": "", "retryAt": None, "queued": 0}
@@ -74,10 +79,10 @@ class FakeDaemon:
         found.append({**one, **rest, "document": document})
         return self._seq
 
-    def event(self, level: str, name: str, **fields: Any) -> None:  # noqa: ANN401
+    def event(self, level: str, name: str, **fields: object) -> None:
         self.events.append({"id": len(self.events) + 1, "at": iso(), "level": level, "event": name, **fields})
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+    async def __call__(self, scope: Json, receive: Json, send: Json) -> None:
         if scope["type"] != "http":
             return
         if is_public(scope["path"]):
@@ -92,8 +97,7 @@ class FakeDaemon:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         query = dict(urllib.parse.parse_qsl(scope["query_string"].decode()))
         try:
-            if self.down:
-                raise Refusal(503, "the daemon is not itself")
+            self.let_in(scope)
             status, answer = self.route(scope["method"], scope["path"], query, headers, json.loads(body or b"null"))
         except Refusal as refusal:
             status, answer = refusal.status, refusal.body
@@ -101,7 +105,15 @@ class FakeDaemon:
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
         await send({"type": "http.response.body", "body": b"" if answer is None else json.dumps(answer).encode()})
 
-    def route(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> tuple[int, Any]:  # noqa: ANN401
+    def let_in(self, scope: Json) -> None:
+        if self.down:
+            raise Refusal(503, "the daemon is not itself")
+        if why := foreign(scope["method"], scope["scheme"], scope["headers"]):
+            raise Refusal(403, why)
+
+    def route(
+        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Json
+    ) -> tuple[int, Any]:
         role = {f"Bearer {ADMIN}": "admin", f"Bearer {READER}": "read-only"}.get(headers.get("authorization", ""))
         if role is None:
             raise Refusal(401, "a token is needed")
@@ -125,7 +137,12 @@ class FakeDaemon:
 
     def status(self) -> dict[str, Any]:
         names = ("id", "state", "why", "queued", "parked")
-        return {"connections": [{name: one[name] for name in names} | {"rates": {"delivered": one["deliveredRate"]}} for one in self.connections.values()]}
+        return {
+            "connections": [
+                {name: one[name] for name in names} | {"rates": {"delivered": one["deliveredRate"]}}
+                for one in self.connections.values()
+            ]
+        }
 
     def connectors(self) -> dict[str, Any]:
         return {"connectors": [{"id": "actility-mqtt-iot", "name": "MQTT", "configurationSchema": self.schema}]}
@@ -152,43 +169,48 @@ class FakeDaemon:
         if headers.get("if-match", f'"{there["etag"]}"') != f'"{there["etag"]}"':
             raise Refusal(412, "it was changed meanwhile")
 
-    def connection(self, method: str, parts: list[str], query: dict[str, str], headers: dict[str, str], body: Any) -> tuple[int, Any]:  # noqa: ANN401, C901, PLR0911, PLR0912
+    def connection(
+        self, method: str, parts: list[str], query: dict[str, str], headers: dict[str, str], body: Json
+    ) -> tuple[int, Json]:
+        if method in ("POST", "PUT") and len(parts) < 2:
+            self.valid(body)
+            if query.get("dryRun") == "true":
+                return 200, self.tested(body)
         if not parts:
-            if method == "GET":
-                return 200, {"connections": [self.hidden(one) for one in self.connections.values()]}
-            self.valid(body)
-            if query.get("dryRun") == "true":
-                return 200, self.tested(body)
-            id_ = body.pop("id", None) or re.sub(r"[^a-z0-9]+", "-", body["name"].lower()).strip("-")
-            if id_ in self.connections:
-                raise Refusal(409, f"there is a connection {id_} already", [{"property": "id", "detail": "taken"}])
-            self.add(id_, body)
-            return 201, self.hidden(self.connections[id_]) | {"warnings": []}
+            return self.all_connections(method, body)
         there = self.one(self.connections, parts[0])
-        if parts[1:] == ["uplinks"]:
-            after = int(query.get("after", "0"))
-            found = [one for one in self.uplinks.get(parts[0], []) if one["id"] > after]
-            return 200, {"uplinks": found[::-1][: int(query["limit"])]}
-        if parts[1:] == ["counters"]:
-            return 200, self.counters()
-        if method == "POST":
-            active = parts[1] != "stop"
-            there |= {"active": active, "state": "OPENED" if active else "DEACTIVATED", "etag": self.etag()}
-            return 200, self.hidden(there)
-        if method == "PUT":
-            self.valid(body)
-            if query.get("dryRun") == "true":
-                return 200, self.tested(body)
+        if parts[1:]:
+            return 200, self.part(there, parts[1], query)
+        if method != "GET":
             self.checked(there, headers)
+        if method == "DELETE":
+            del self.connections[parts[0]]
+            return 204, None
+        if method == "PUT":
             old = there["configuration"]
             kept = {name: old[name] if value == HIDDEN else value for name, value in body["configuration"].items()}
             there |= {**body, "configuration": kept, "etag": self.etag()}
-            return 200, self.hidden(there) | {"warnings": []}
-        if method == "DELETE":
-            self.checked(there, headers)
-            del self.connections[parts[0]]
-            return 204, None
-        return 200, self.hidden(there)
+        return 200, self.hidden(there) | {"warnings": []}
+
+    def all_connections(self, method: str, body: Json) -> tuple[int, Json]:
+        if method == "GET":
+            return 200, {"connections": [self.hidden(one) for one in self.connections.values()]}
+        id_ = body.pop("id", None) or re.sub(r"[^a-z0-9]+", "-", body["name"].lower()).strip("-")
+        if id_ in self.connections:
+            raise Refusal(409, f"there is a connection {id_} already", [{"property": "id", "detail": "is taken"}])
+        self.add(id_, body)
+        return 201, self.hidden(self.connections[id_]) | {"warnings": []}
+
+    def part(self, there: dict[str, Any], name: str, query: dict[str, str]) -> Json:
+        if name == "uplinks":
+            after = int(query.get("after", "0"))
+            found = [one for one in self.uplinks.get(there["id"], []) if one["id"] > after]
+            return {"uplinks": found[::-1][: int(query["limit"])]}
+        if name == "counters":
+            return self.counters()
+        active = name != "stop"
+        there |= {"active": active, "state": "OPENED" if active else "DEACTIVATED", "etag": self.etag()}
+        return self.hidden(there)
 
     def valid(self, body: dict[str, Any]) -> None:
         host = body["configuration"].get("hostName", "")
@@ -198,12 +220,38 @@ class FakeDaemon:
 
     def tested(self, body: dict[str, Any]) -> dict[str, Any]:
         ok = "unreachable" not in body["configuration"]["hostName"]
-        steps = [{"name": "DNS", "outcome": "ok", "detail": "one address: 192.0.2.7", "advice": "", "milliseconds": 3.2}]
+        steps = [
+            {"name": "DNS", "outcome": "ok", "detail": "one address: 192.0.2.7", "advice": "", "milliseconds": 3.2}
+        ]
         if ok:
-            steps.append({"name": "TLS", "outcome": "warning", "detail": "the certificate ends in 6 days", "advice": "have it renewed", "milliseconds": 41.0})
-            steps.append({"name": "CONNACK", "outcome": "ok", "detail": "the broker lets us in", "advice": "", "milliseconds": 12.0})
+            steps.append(
+                {
+                    "name": "TLS",
+                    "outcome": "warning",
+                    "detail": "the certificate ends in 6 days",
+                    "advice": "have it renewed",
+                    "milliseconds": 41.0,
+                }
+            )
+            steps.append(
+                {
+                    "name": "CONNACK",
+                    "outcome": "ok",
+                    "detail": "the broker lets us in",
+                    "advice": "",
+                    "milliseconds": 12.0,
+                }
+            )
         else:
-            steps.append({"name": "TCP", "outcome": "failed", "detail": "nobody answers at 192.0.2.7:8883", "advice": "check the port and the firewall", "milliseconds": 5000.0})
+            steps.append(
+                {
+                    "name": "TCP",
+                    "outcome": "failed",
+                    "detail": "nobody answers at 192.0.2.7:8883",
+                    "advice": "check the port and the firewall",
+                    "milliseconds": 5000.0,
+                }
+            )
             steps.append({"name": "TLS", "outcome": "skipped", "detail": "", "advice": "", "milliseconds": None})
         return {"ok": ok, "steps": steps, "warnings": []}
 
@@ -219,17 +267,43 @@ class FakeDaemon:
         return {"hour": spans(60, 60), "day": spans(24, 3600), "activeDevices": 37}
 
     def downlink(self, document: dict[str, Any]) -> tuple[int, Any]:
-        result = {"outcome": "accepted", "key": "k1", "devEui": document["DevEUI"], "correlationId": "0123456789abcdef", "field": "", "reason": "", "warnings": []}
+        result = {
+            "outcome": "accepted",
+            "key": "k1",
+            "devEui": document["DevEUI"],
+            "correlationId": "0123456789abcdef",
+            "field": "",
+            "reason": "",
+            "warnings": [],
+        }
         if document["payload_hex"] == "ff" * 60:
-            raise Refusal(422, "", **(result | {"outcome": "rejected", "field": "payload_hex", "reason": "51 bytes are the most at this data rate"}))
+            raise Refusal(
+                422,
+                "",
+                **(
+                    result
+                    | {
+                        "outcome": "rejected",
+                        "field": "payload_hex",
+                        "reason": "51 bytes are the most at this data rate",
+                    }
+                ),
+            )
         return 202, result
 
-    def flow(self, method: str, parts: list[str], headers: dict[str, str], body: Any) -> tuple[int, Any]:  # noqa: ANN401
+    def flow(self, method: str, parts: list[str], headers: dict[str, str], body: Json) -> tuple[int, Any]:
         if not parts:
             if method == "GET":
                 return 200, {"flows": list(self.flows.values())}
             id_ = body.get("id") or body["name"].lower().replace(" ", "-")
-            self.flows[id_] = {"description": "", **body, "id": id_, "owner": "api", "file": f"{id_}.yaml", "etag": self.etag()}
+            self.flows[id_] = {
+                "description": "",
+                **body,
+                "id": id_,
+                "owner": "api",
+                "file": f"{id_}.yaml",
+                "etag": self.etag(),
+            }
             return 201, self.flows[id_] | {"warnings": []}
         there = self.one(self.flows, parts[0])
         if method == "GET":
@@ -246,16 +320,82 @@ def furnished() -> FakeDaemon:
     """Give a daemon with something of everything."""
     fake = FakeDaemon()
     totals = {"routed": 18_442, "delivered": 18_400, "expired": 12, "parked": 3, "dropped": 0}
-    broker = {"hostName": "broker.acme.example:8883", "protocol": "SSL", "username": "acme", "password": "geheim", "uplinkTopicPattern": "mqtt/things/{DevEUI}/uplink", "downlinkTopicPattern": "mqtt/things/{DevEUI}/downlink", "connectionTimeout": 5000}
-    fake.add("acme", {"name": "ACME broker", "configuration": {"description": "Meters of the north", **broker}}, deliveredRate=3.4, totals=totals)
-    fake.add("north", {"name": "", "configuration": {"hostName": "10.1.2.3", "protocol": "TCP"}}, state="UNREACHABLE", queued=5120, oldest=iso(9000), why="Connection refused by 10.1.2.3:1883.", retryAt=iso(-240))
-    fake.add("plant", {"name": "Plant <b>7</b>", "configuration": {"hostName": "a1b2c3d4e5f6g7.iot.eu-central-1.amazonaws.example:8883"}}, state="AUTHENTICATION_FAILED", why="The broker refuses the login: not authorised.", queued=3, parked=2)
-    fake.add("fixed", {"name": "From the main file", "configuration": {"hostName": "main.example", "uplinkTopicPattern": "a/{DevEUI}"}}, owner="main")
-    fake.add("idle", {"name": "Resting", "active": False, "configuration": {"hostName": "rest.example"}}, state="DEACTIVATED", startupTime=None)
-    fake.flows["temperature"] = {"id": "temperature", "name": "Temperature", "description": "Sensors of the best customer", "matchers": [{"type": "thing", "tags": ["TemperatureService", "MyBestCustomer"]}, {"type": "key", "key": "lora:0018b20000000b20"}], "connections": ["acme"], "owner": "api", "file": "temperature.yaml", "etag": fake.etag()}
-    fake.flows["all"] = {"id": "all", "name": "", "description": "", "matchers": [], "connections": ["fixed", "north"], "owner": "main", "file": "mqttbridge.yaml", "etag": fake.etag()}
+    broker = {
+        "hostName": "broker.acme.example:8883",
+        "protocol": "SSL",
+        "username": "acme",
+        "password": "geheim",
+        "uplinkTopicPattern": "mqtt/things/{DevEUI}/uplink",
+        "downlinkTopicPattern": "mqtt/things/{DevEUI}/downlink",
+        "connectionTimeout": 5000,
+    }
+    fake.add(
+        "acme",
+        {"name": "ACME broker", "configuration": {"description": "Meters of the north", **broker}},
+        deliveredRate=3.4,
+        totals=totals,
+    )
+    fake.add(
+        "north",
+        {"name": "", "configuration": {"hostName": "10.1.2.3", "protocol": "TCP"}},
+        state="UNREACHABLE",
+        queued=5120,
+        oldest=iso(9000),
+        why="Connection refused by 10.1.2.3:1883.",
+        retryAt=iso(-240),
+    )
+    fake.add(
+        "plant",
+        {
+            "name": "Plant <b>7</b>",
+            "configuration": {"hostName": "a1b2c3d4e5f6g7.iot.eu-central-1.amazonaws.example:8883"},
+        },
+        state="AUTHENTICATION_FAILED",
+        why="The broker refuses the login: not authorised.",
+        queued=3,
+        parked=2,
+    )
+    fake.add(
+        "fixed",
+        {
+            "name": "From the main file",
+            "configuration": {"hostName": "main.example", "uplinkTopicPattern": "a/{DevEUI}"},
+        },
+        owner="main",
+    )
+    fake.add(
+        "idle",
+        {"name": "Resting", "active": False, "configuration": {"hostName": "rest.example"}},
+        state="DEACTIVATED",
+        startupTime=None,
+    )
+    fake.flows["temperature"] = {
+        "id": "temperature",
+        "name": "Temperature",
+        "description": "Sensors of the best customer",
+        "matchers": [
+            {"type": "thing", "tags": ["TemperatureService", "MyBestCustomer"]},
+            {"type": "key", "key": "lora:0018b20000000b20"},
+        ],
+        "connections": ["acme"],
+        "owner": "api",
+        "file": "temperature.yaml",
+        "etag": fake.etag(),
+    }
+    fake.flows["all"] = {
+        "id": "all",
+        "name": "",
+        "description": "",
+        "matchers": [],
+        "connections": ["fixed", "north"],
+        "owner": "main",
+        "file": "mqttbridge.yaml",
+        "etag": fake.etag(),
+    }
     fake.event("info", "connection.opened", connection="acme", attempts=1)
-    fake.event("warning", "connection.failed", connection="north", reason="Connection refused by 10.1.2.3:1883.", retry_in="5m")
+    fake.event(
+        "warning", "connection.failed", connection="north", reason="Connection refused by 10.1.2.3:1883.", retry_in="5m"
+    )
     fake.event("error", "connection.closed", connection="plant", reason="The schedule has ended.", attempts=300)
     for number in range(6):
         fake.uplink("acme", f"0018B2000000{number:04X}")
@@ -264,7 +404,7 @@ def furnished() -> FakeDaemon:
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:  # noqa: ANN401
+def served(app: Json) -> Iterator[str]:
     """Serve an application on a free port, in a thread; give its address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
