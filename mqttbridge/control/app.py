@@ -40,10 +40,16 @@ class App:
         *,
         api: Application | None = None,
         api_enabled: Callable[[], bool] = lambda: True,
+        api_serves: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Serve uplinks and the view. `api` asks for a token by itself; without `api_enabled` it is not there."""
+        """Serve uplinks and the view.
+
+        `api` asks for a token by itself; without `api_enabled` it is not there. `api_serves` tells which paths are its
+        own: what comes elsewhere may be an uplink that went astray.
+        """
         self._api = api
         self._api_enabled = api_enabled
+        self._api_serves = api_serves
         self._uplinks = uplinks
         self._view = view
         self._under_way = 0
@@ -66,7 +72,7 @@ class App:
         path = scope["path"]
         if path.startswith(PREFIX):
             await self._uplinks(scope, receive, send)
-        elif path not in ("/health", "/metrics") and self._api is not None and self._api_enabled():
+        elif self._api is not None and path not in ("/health", "/metrics") and self._for_api(path):
             await self._api(scope, receive, in_pieces(send))
         elif path not in ("/health", "/metrics"):
             detail = "there is nothing here; there are POST /uplink/<source>, GET /health and GET /metrics"
@@ -79,6 +85,9 @@ class App:
         else:
             body, content_type = await asyncio.to_thread(self._view.metrics)
             await answer(in_pieces(send), 200, body, content_type.encode())
+
+    def _for_api(self, path: str) -> bool:
+        return self._api_enabled() and self._api_serves(path)
 
     async def _health(self, send: Send) -> None:
         health = self._view.health()
