@@ -17,35 +17,28 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import msgspec
 
 from mqttbridge import __version__
 from mqttbridge.clock import SystemClock
-from mqttbridge.control.app import App
-from mqttbridge.control.local import LocalApp
 from mqttbridge.control.protocol import PrivateProtocol
 from mqttbridge.control.server import HttpServer, bind
+from mqttbridge.control.tls import ServerTls
 from mqttbridge.control.unix import listen, socket_path
-from mqttbridge.desks import Desks
+from mqttbridge.doors import Doors
 from mqttbridge.garbage import spare
 from mqttbridge.history.history import History
 from mqttbridge.journal.downlinks import SqliteDownlinks
 from mqttbridge.journal.sqlite import SqliteJournal
 from mqttbridge.observe.log import get_logger, keep
-from mqttbridge.observe.metrics import Metrics
 from mqttbridge.observe.notify import Notifier, watchdog_interval
 from mqttbridge.observe.tap import Taps
 from mqttbridge.observe.throttle import Throttle
-from mqttbridge.overview import Overview, Remarks
-from mqttbridge.parts import Parts, Tools
 from mqttbridge.passage import Passage
-from mqttbridge.reload import HISTORY_SHARE, Reloader
+from mqttbridge.reload import HISTORY_SHARE
+from mqttbridge.running import Given, build
 from mqttbridge.sessions.machine import State
 from mqttbridge.settings.advice import advice
-from mqttbridge.settings.loader import load
-from mqttbridge.sources.gaps import FrameCounters
-from mqttbridge.upkeep import Upkeep
-from mqttbridge.vitals import Stores, Vitals
+from mqttbridge.vitals import Stores
 
 if TYPE_CHECKING:
     import socket
@@ -54,18 +47,14 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from mqttbridge.clock import Clock
-    from mqttbridge.control.status import Status
-    from mqttbridge.control.view import Health
     from mqttbridge.files import Learn
+    from mqttbridge.running import Running
     from mqttbridge.settings.loader import Loaded
-    from mqttbridge.settings.schema import Settings
 
 __all__ = ["Daemon", "run_daemon"]
 
 log = get_logger()
 
-DEVICES = 65_536
-"""Whose frame counters are known from the start, at most."""
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes gives way to one that waits; Python's own is 0.005."""
 STATUS_EVERY = 5.0
@@ -75,20 +64,8 @@ M_MMAP_THRESHOLD = -3
 """Names of malloc.h (mallopt(3))."""
 
 
-class Running(msgspec.Struct, frozen=True):
-    """What there is while the daemon runs."""
-
-    stores: Stores
-    parts: Parts
-    metrics: Metrics
-    vitals: Vitals
-    reloader: Reloader
-    overview: Overview
-    upkeep: Upkeep
-
-
 class Daemon:
-    """One running mqttbridge. Implements the view that `control/` has of it."""
+    """One mqttbridge."""
 
     def __init__(
         self,
@@ -109,7 +86,7 @@ class Daemon:
         self._stopping = anyio.Event()
         self._reload_asked = False
         self._running: Running | None = None
-        self._passage: Passage | None = None
+        self._tls: ServerTls | None = None
         self.address: tuple[str, int] = ("", 0)
         """Where HTTP listens, once it does."""
 
@@ -128,13 +105,13 @@ class Daemon:
         listener = bind(*self._loaded.settings.http.address)
         try:
             async with contextlib.AsyncExitStack() as stack:
-                stores = await self._open(stack)
-                running = self._running = await self._build(stores)
-                stack.push_async_callback(_shielded, running.parts.close)
+                running = self._running = await self._built(stack)
                 if self._reload_asked:
                     running.reloader.ask()
-                async with self._answering_commands(running):
-                    await self._live(running, listener, task_status)
+                doors = await anyio.to_thread.run_sync(self._doors, running)
+                server = HttpServer(doors.listener, listener, tls=self._tls)
+                async with self._answering_commands(doors):
+                    await self._live(running, server, listener, task_status)
         finally:
             keep(None)
             listener.close()
@@ -142,7 +119,25 @@ class Daemon:
 
     # -- what it is made of ----------------------------------------------------------------------------------------
 
-    async def _open(self, stack: contextlib.AsyncExitStack) -> Stores:
+    async def _built(self, stack: contextlib.AsyncExitStack) -> Running:
+        """Open the stores and build all parts; the stack closes them."""
+        stores, passage = await self._open(stack)
+        given = Given(
+            self._loaded, self._environ, self._clock, self._throttle, self._notifier, passage, self._learn_secrets
+        )
+        running = await build(given, stores)
+        stack.push_async_callback(_shielded, running.parts.close)
+        return running
+
+    def _doors(self, running: Running) -> Doors:
+        """Make the ways in. Blocks."""
+        http = self._loaded.settings.http
+        if http.certificate is not None:
+            self._tls = tls = ServerTls(http)
+            running.upkeep.on_look = lambda: tls.take_up(running.reloader.loaded.settings.http)
+        return Doors(running, self._taps, environ=self._environ, throttle=self._throttle, clock=self._clock)
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> tuple[Stores, Passage]:
         """Open what keeps things on disk. The stack closes it, the history last: it hears of the others' ends."""
         where, settings, clock = self._loaded.state_directory, self._loaded.settings.journal, self._clock
         # First of all: its lock says that no other daemon uses these files.
@@ -152,11 +147,11 @@ class Daemon:
         history = await History.open(where, retention=settings.retention, max_size=room, clock=clock, tell=_tell)
         stack.push_async_callback(_shielded, history.close)
         stack.push_async_callback(_shielded, journal.close)
-        self._passage = journal.witness = Passage(history, self._taps)
+        passage = journal.witness = Passage(history, self._taps)
         keep(self._keep(history))
         downlinks = await SqliteDownlinks.open(where, clock=clock)
         stack.push_async_callback(_shielded, downlinks.close)
-        return Stores(journal, downlinks, history)
+        return Stores(journal, downlinks, history), passage
 
     def _keep(self, history: History) -> Callable[[int, str, str, dict[str, object]], None]:
         """Give what takes the lines of the log that are kept, from any thread."""
@@ -167,78 +162,32 @@ class Daemon:
 
         return keeper
 
-    async def _build(self, stores: Stores) -> Running:
-        """Build all parts, and what looks after them."""
-        loaded, clock, settings = self._loaded, self._clock, self._loaded.settings
-        await stores.journal.declare(settings.connections)
-        vitals = Vitals(stores)
-        metrics = Metrics(vitals.counts, vitals.states, stores.journal.health, vitals.downlinks_waiting)
-        metrics.history_lost = lambda: stores.history.lost
-        metrics.parked_kept = stores.journal.parked_kept
-        tools = Tools(
-            stores.journal,
-            stores.downlinks,
-            clock,
-            metrics,
-            self._throttle,
-            self._passage,
-            FrameCounters(await stores.history.frame_counters(DEVICES)),
-        )
-        parts = vitals.parts = Parts(settings, tools, orphans=await stores.downlinks.sources())
-        reloader = vitals.reloader = Reloader(
-            loaded,
-            parts,
-            stores,
-            read=functools.partial(load, loaded.path, environ=self._environ),
-            metrics=metrics,
-            notifier=self._notifier,
-            learn_secrets=self._learn_secrets,
-            clock=clock,
-        )
-        overview = Overview(loaded.path, stores.journal, stores.downlinks.all_waiting, metrics=metrics, clock=clock)
-        upkeep = Upkeep(parts, stores, reloader, metrics=metrics, clock=clock)
-        if self._passage is not None:
-            self._passage.journal_watch = upkeep.journal
-        running = Running(stores, parts, metrics, vitals, reloader, overview, upkeep)
-        reloader.on_applied = functools.partial(self._applied, running)
-        return running
-
-    def _applied(self, running: Running, before: Settings) -> None:
-        """Follow a configuration that has come into force."""
-        after, metrics = running.reloader.loaded.settings, running.metrics
-        for name in before.sources.keys() - after.sources.keys():
-            metrics.forget(name)
-        for name in before.connections.keys() - after.connections.keys():
-            metrics.downlinks.forget(name)
-        self._announce(running)
-        running.upkeep.look()
-
     @contextlib.asynccontextmanager
-    async def _answering_commands(self, running: Running) -> AsyncIterator[None]:
+    async def _answering_commands(self, doors: Doors) -> AsyncIterator[None]:
         """Answer on the Unix socket, until all else has ended. The journal's lock says that no other has it."""
-        desks = Desks(running.parts, running.stores, running.reloader, self._taps, clock=self._clock)
-        app = await anyio.to_thread.run_sync(LocalApp, self, self._loaded.path, desks.routes())
         path = socket_path(self._loaded.state_directory, self._environ)
         listening = await anyio.to_thread.run_sync(listen, path)
         try:
-            async with HttpServer(app, listening.socket, PrivateProtocol).serving():
+            async with HttpServer(doors.socket, listening.socket, PrivateProtocol).serving():
                 try:
                     yield
                 finally:
-                    desks.stop()
+                    doors.stop()
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(listening.close)
 
-    async def _live(self, running: Running, listener: socket.socket, task_status: TaskStatus[None]) -> None:
+    async def _live(
+        self, running: Running, server: HttpServer, listener: socket.socket, status: TaskStatus[None]
+    ) -> None:
         """Run everything until `stop`, and end it in good order."""
-        parts, server = running.parts, HttpServer(App(running.parts.http, self), listener)
+        parts = running.parts
         async with anyio.create_task_group() as heartbeat:
             for beat in self._heartbeats(running):
                 heartbeat.start_soon(beat)
             async with parts.dispatchers.working(), parts.sessions.working(), parts.sources.working(), server.serving():
                 self._started(running, listener)
-                task_status.started()
+                status.started()
                 await self._stopping.wait()
                 self._notifier.stopping()
                 await running.reloader.close()
@@ -249,9 +198,9 @@ class Daemon:
     def _heartbeats(self, running: Running) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
         """Give what goes on beside all else, until the end."""
         yield self._throttle.run
-        yield running.overview.run
-        yield running.reloader.run
-        yield from running.upkeep.tasks()
+        yield from running.tasks()
+        if self._tls is not None:
+            yield self._tls.run
         if self._notifier.active:
             yield functools.partial(self._show_status, running)
         if (interval := watchdog_interval(self._environ)) is not None:
@@ -274,7 +223,7 @@ class Daemon:
     def _started(self, running: Running, listener: socket.socket) -> None:
         """Tell that everything runs."""
         loaded, settings = self._loaded, self._loaded.settings
-        self._announce(running)
+        running.announce()
         for name, counts in running.vitals.counts().items():
             if name not in settings.connections and counts.queued:
                 log.warning("connection.orphaned", connection=name, queued=counts.queued)
@@ -286,38 +235,6 @@ class Daemon:
         numbers = {"connections": len(running.parts.sessions), "sources": len(settings.sources)}
         log.info("daemon.started", version=__version__, state_directory=str(loaded.state_directory), **numbers)
         self._notifier.ready(", ".join(f"{number} {name}" for name, number in numbers.items()))
-
-    def _announce(self, running: Running) -> None:
-        """Show every source and connection in the metrics from the start."""
-        settings, metrics = running.reloader.loaded.settings, running.metrics
-        for name in settings.sources:
-            metrics.announce(name)
-        for name, connection in settings.connections.items():
-            if connection.configuration.takes_downlinks:
-                metrics.downlinks.announce(name)
-
-    # -- the view ------------------------------------------------------------------------------------------------
-
-    def health(self) -> Health:
-        """Tell how the daemon is: what keeps uplinks from being accepted makes it fail."""
-        return self._now().vitals.health()
-
-    def status(self) -> Status:
-        """Show every part, now."""
-        now = self._now()
-        remarks = Remarks(
-            now.vitals.reasons(), now.vitals.attention(), now.stores.journal.parked_kept(), now.upkeep.low()
-        )
-        return now.overview.status(now.reloader.loaded, now.parts, remarks)
-
-    def metrics(self) -> tuple[bytes, str]:
-        """Give the Prometheus text and its content type."""
-        return self._now().metrics.render()
-
-    def _now(self) -> Running:
-        if self._running is None:
-            raise RuntimeError("the daemon is not running")
-        return self._running
 
 
 def _tell(level: str, event: str, fields: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mqttbridge.control.journal_watch import JournalWatch
+    from mqttbridge.control.tallies import Tallies
     from mqttbridge.history.history import History
     from mqttbridge.model import Connections, Queued, Settled, Uplink
     from mqttbridge.observe.tap import Taps
@@ -22,20 +23,27 @@ class Passage:
         """Tell these."""
         self._history = history
         self._taps = taps
-        self.journal_watch: JournalWatch | None = None
-        """Hears how uplinks ended, too, as soon as there is one."""
+        self._watch: JournalWatch | None = None
+        self._tallies: Tallies | None = None
+
+    def listen(self, watch: JournalWatch, tallies: Tallies) -> None:
+        """Tell these too, from now on."""
+        self._watch = watch
+        self._tallies = tallies
 
     def stored(self, queued: Mapping[Connections, Sequence[Queued]]) -> None:
         """Hear of new uplinks, by where they go."""
         self._history.stored(queued)
         self._taps.stored(queued)
+        if self._tallies is not None:
+            self._tallies.stored(queued)
 
     def settled(self, connection: str, settled: Sequence[Settled]) -> None:
         """Hear how uplinks ended."""
         self._history.settled(connection, settled)
         self._taps.settled(connection, settled)
-        if self.journal_watch is not None:
-            self.journal_watch.settled(connection, settled)
+        if self._watch is not None:
+            self._watch.settled(connection, settled)
 
     def unrouted(self, uplinks: Sequence[Uplink]) -> None:
         """Hear of uplinks that no connection gets."""

@@ -35,6 +35,8 @@ class Upkeep:
         self._alarms = Alarms(parts.connections, stores.journal.counts, clock)
         self.journal = JournalWatch(stores.journal, clock)
         self._expiry = Expiry(stores.journal, parts.connections, self._is_open, clock=clock)
+        self.on_look: Callable[[], None] = lambda: None
+        """Called at each `look`, too."""
         metrics.certificates = self._certificates.expiries
 
     def tasks(self) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
@@ -47,6 +49,7 @@ class Upkeep:
     def look(self) -> None:
         """Look at once at what another configuration brought."""
         self._certificates.look()
+        self.on_look()
 
     def low(self) -> Mapping[str, str]:
         """Tell which connections get too few uplinks, each with a sentence."""

@@ -28,7 +28,7 @@ class Inside(Bridge):
 
     @property
     def journal(self) -> Any:  # noqa: ANN401 (a test may replace any part of it)
-        return self.daemon._now().stores.journal
+        return self.daemon._running.stores.journal
 
     async def start(self, *, wait: bool = True) -> None:
         started = Started()
