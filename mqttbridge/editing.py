@@ -47,6 +47,8 @@ MAX_SLUG: Final = 56
 """Characters of an id made of a name; a number may follow."""
 MAX_TRIES: Final = 10
 """How often an edit begins anew because somebody else wrote the file meanwhile."""
+NO_LINES = re.compile(r"; the message on line \d+ lists those that are")
+"""Whoever sent a document sees no lines."""
 NOT_ALLOWED = "is not among the brokers that the API may connect to (api.brokerAllowlist)"
 FIRST_FLOW = "this is the first flow: a connection that no flow names gets no uplinks from now on"
 
@@ -347,7 +349,7 @@ def _refused(kind: Kind, id_: str, problems: list[Problem]) -> Refused:
 
 def _wrong(kind: Kind, id_: str, path: Path, found: list[Found], lines: tuple[str, ...]) -> Refused:
     """Tell problems of the document, by property; or else that something else is wrong."""
-    own = [Problem(dotted(each.path[2:]), each.text) for each in found if each.mark.file == str(path)]
+    own = [Problem(dotted(each.path[2:]), NO_LINES.sub("", each.text)) for each in found if each.mark.file == str(path)]
     if own:
         return _refused(kind, id_, list(dict.fromkeys(own)))
     if any(each.path == (HOUSES[kind].section, id_) for each in found):

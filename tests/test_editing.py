@@ -155,6 +155,10 @@ async def test_what_is_wrong_with_a_document_is_told_by_property_and_nothing_is_
     error = await refused(422, world.editor.create("connection", "acme", wrong), world)
     assert [each.property for each in error.problems] == ["configuration.hostName", "configuration.qos", "nam"]
     assert "did you mean name" in error.problems[2].detail
+    strange = {"configuration": {"hostName": "h", "foo": 1, "bar": 2}}
+    error = await refused(422, world.editor.create("connection", "acme", strange), world)
+    assert [each.detail.partition(";")[0] for each in error.problems] == ["is not a known property"] * 2
+    assert "line" not in error.problems[1].detail
     error = await refused(422, world.editor.create("connection", "acme", {"name": "x"}), world)
     assert [each.property for each in error.problems] == ["configuration"]
     error = await refused(422, world.editor.create("flow", "f", {"connections": ["main", "nobody"]}), world)

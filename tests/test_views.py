@@ -60,7 +60,7 @@ class Looking(DaemonViews):
 @asynccontextmanager
 async def looking(directory: Path, **sections: Any) -> AsyncIterator[Looking]:  # noqa: ANN401 (sections of the file)
     async with inside(directory, **sections) as daemon:
-        running = daemon.daemon._now()
+        running = daemon.daemon._running
         clock = SystemClock()
         tallies = Tallies(running.stores.journal.counts, clock)
         witness = running.stores.journal.witness
@@ -202,7 +202,7 @@ async def test_a_reload_is_seen_at_once_and_what_it_removed_is_gone(tmp_path: Pa
         assert len(views.connections()) == 2
         sections = {"sources": {"lrc": {"transport": "http"}}, "connections": {"b": to(NOBODY, description="new")}}
         await asyncio.to_thread(views.daemon.write, sections)
-        report = await views.daemon.daemon._now().reloader.reload()
+        report = await views.daemon.daemon._running.reloader.reload()
         assert not report.problems
         (one,) = views.connections()
         assert one.configuration["description"] == "new"
@@ -332,7 +332,7 @@ async def test_restarts_and_reloads_at_once_leave_one_session_each_and_lose_noth
     tmp_path: Path, plain_mosquitto: Mosquitto
 ) -> None:
     async with looking(tmp_path, connections={"acme": to(plain_mosquitto)}) as views:
-        reloader = views.daemon.daemon._now().reloader
+        reloader = views.daemon.daemon._running.reloader
 
         async def reloads() -> None:
             for number in range(5):

@@ -7,6 +7,7 @@ logs nothing itself but a bug (`http.crashed`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from litestar import Litestar
@@ -33,11 +34,12 @@ __all__ = ["MAX_BODY", "make_api", "routes_of"]
 
 MAX_BODY = 1024 * 1024
 """Bytes."""
-MAX_UNDER_WAY = 64
-"""Requests: an edit waits for the disk and the reload, and each may hold a body."""
+MAX_UNDER_WAY = 200
+"""Requests: an edit waits for the disk and the reload, and each may hold a body. Who mounts it has bounds too."""
 BODY_WITHIN = 30.0
 """Seconds that a body may take to arrive."""
 RETRY = ((b"retry-after", b"1"),)
+ALWAYS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
 def make_api(editor: Editor, views: Views, *, more: Sequence[HTTPRouteHandler] = ()) -> Application:
@@ -66,6 +68,10 @@ def _litestar(editor: Editor, views: Views, more: Sequence[HTTPRouteHandler]) ->
     )
 
 
+class _Gone(Exception):
+    """The client went away before it had said what it wants."""
+
+
 class _Door:
     """What every request passes: it is bounded, HEAD is answered as GET without the body, and a bug is told."""
 
@@ -79,7 +85,8 @@ class _Door:
             return
         self._under_way += 1
         try:
-            await guarded(self._answer, scope, receive, send)
+            with contextlib.suppress(_Gone):
+                await guarded(self._answer, scope, receive, _marked(send))
         finally:
             self._under_way -= 1
 
@@ -115,7 +122,7 @@ async def _body(receive: Receive) -> bytes | None:
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
-                    return bytes(body)
+                    raise _Gone
                 body += message.get("body", b"")
                 if len(body) > MAX_BODY:
                     return None
@@ -135,6 +142,17 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return again
+
+
+def _marked(send: Send) -> Send:
+    """Have nothing of this kept anywhere, or taken for anything but what it is."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *ALWAYS]}
+        await send(message)
+
+    return marked
 
 
 def _without_body(send: Send) -> Send:

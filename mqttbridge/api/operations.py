@@ -11,7 +11,7 @@ __all__ = ["ERRORS", "EXAMPLE", "OPERATIONS", "PARAMETERS", "Operation"]
 ERRORS: Final = {
     400: "the body is not JSON, or the query is not what it should be",
     401: "no token, or none that is known",
-    403: "the token is read-only, the request comes from another web site, or the broker is not on the list of brokers",
+    403: "the token is read-only, or the request comes from another web site",
     404: "there is no such connection or flow",
     409: "it exists already, the main file owns it, something refers to it, or the files cannot be changed now",
     412: "If-Match is not its ETag any more",

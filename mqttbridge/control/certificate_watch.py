@@ -1,6 +1,6 @@
 """Watches when the certificates in the configuration expire, and warns in time. Run by the daemon.
 
-It looks at the client certificate of each link, and at bundles of authorities, which are of no use when the last of
+It looks at the listener's own certificate, the client certificate of each link, and at bundles of authorities, which are of no use when the last of
 them has expired. Certificates are read in a thread, each text once: a thousand connections may share one.
 """
 
@@ -37,7 +37,7 @@ PART_OF_LIFE: Final = 3
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """Where a certificate stands: `kind` is connection or source."""
+    """Where a certificate stands: `kind` is connection, source or http, which has the name `listen`."""
 
     kind: str
     name: str
@@ -79,7 +79,7 @@ class CertificateWatch:
         self._asked.set()
 
     def expiries(self) -> Mapping[str, float]:
-        """Give when the first certificate of each owner (`connection acme`, `source ns`) expires: Unix seconds."""
+        """Give when the first certificate of each owner (`connection acme`, `source ns`, `http listen`) expires: Unix seconds."""
         return self._expiries
 
     async def examine(self) -> None:
@@ -119,6 +119,8 @@ class CertificateWatch:
 
 def _certificates(settings: Settings) -> Iterator[tuple[_Place, str]]:
     """Give the certificates of all that is active, as PEM."""
+    if settings.http.certificate is not None:
+        yield _Place("http", "listen", "certificate"), plain(settings.http.certificate)
     for name, connection in settings.connections.items():
         if connection.active:
             yield from _of_link(connection.configuration, "connection", name)
@@ -160,7 +162,9 @@ def _threshold(start: datetime, end: datetime, now: datetime) -> int | None:
 
 def _sentence(place: _Place, end: datetime, now: datetime) -> str:
     when = f"{end:%Y-%m-%d %H:%M} UTC"
-    if place.property == "certificate":
+    if place.kind == "http":
+        what, then = "the certificate of http.listen", "clients refuse it"
+    elif place.property == "certificate":
         what, then = "the client certificate", "the broker refuses it"
     else:
         what, then = f"every authority in {place.property}", "no server can be verified by it"

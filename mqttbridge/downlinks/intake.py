@@ -220,6 +220,10 @@ class DownlinkIntake:
             judged.append(await self._judge(desk, message, received, known))
             if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
+        # A source may be gone since: then nobody reads what is stored for it, unless it was stored before it went.
+        while gone := [place for place, one in enumerate(judged) if self._is_stranded(one)]:
+            for place in gone:
+                judged[place] = await self._judge(desk, messages[place], received, known)
         await self._journal.accept([one.accepted for one in judged])
         self._metrics.downlink_received(desk.id, len(judged))
         for one in judged:
@@ -227,6 +231,9 @@ class DownlinkIntake:
         for source in sorted({one.accepted.source for one in judged if one.ended is None}):
             self._dispatch(source)
         return judged
+
+    def _is_stranded(self, judged: _Judged) -> bool:
+        return judged.ended is None and judged.accepted.source not in self._sources
 
     def _tell(self, judged: _Judged) -> None:
         """Log what became of one message."""

@@ -88,7 +88,7 @@ OPERATION_EVENTS: Mapping[str, Event] = MappingProxyType(
         ),
         "certificate.expiring": Event(
             "warning",
-            ("connection", "source", "days", "reason"),
+            ("connection", "source", "http", "days", "reason"),
             "A certificate in the configuration expires soon, or has expired; told again as the day comes nearer.",
             "Renew it: a renewed file is taken up by itself.",
         ),

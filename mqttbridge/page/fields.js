@@ -6,8 +6,8 @@ const c = (name) => `configuration.${name}`;
 
 /** In the order of the form. `help` here goes before that of the schema; `when(values)`: shown only then. */
 export const FIELDS = [
-  { property: "name", group: "Connection", label: "Name", kind: "text", required: true, help: "A name for people. The id is made of it, unless you give one." },
-  { property: "id", group: "Connection", label: "Id", kind: "text", onlyNew: true, placeholder: "acme", help: "Names the file, the account in the journal and the metrics; it stays as it is. 1 to 64 letters, digits, dots, - and _." },
+  { property: "name", group: "Connection", label: "Name", kind: "text", required: true, help: "A name for people." },
+  { property: "id", group: "Connection", label: "Id", kind: "text", onlyNew: true, placeholder: "acme", help: "Made of the name, unless you give one. It names the file, the account in the journal and the metrics; it stays as it is. 1 to 64 letters, digits, dots, - and _." },
   { property: c("description"), group: "Connection", label: "Description", kind: "text", whole: true, help: "Free text." },
   { property: "active", group: "Connection", label: "Active", kind: "check", whole: true, initial: true, help: "An inactive connection gets no uplinks and is not connected." },
 

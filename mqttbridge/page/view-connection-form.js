@@ -59,7 +59,8 @@ function formPage({ schema, there = null, signal }) {
 
 function control(spec, schema, base) {
   const described = schema[spec.property.split(".")[1]]?.description;
-  const field = MAKERS[spec.kind]({ ...spec, help: spec.help ?? (described ? sentence(described[0].toUpperCase() + described.slice(1)) : "") });
+  const required = spec.required && !(spec.property === "name" && base && !base.name); // a file may have none
+  const field = MAKERS[spec.kind]({ ...spec, required, help: spec.help ?? (described ? sentence(described[0].toUpperCase() + described.slice(1)) : "") });
   field.value = shownValue(spec, base);
   return field;
 }

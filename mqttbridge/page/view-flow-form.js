@@ -25,8 +25,8 @@ export async function editFlow({ params, signal }) {
 function flowPage(there, connections, signal) {
   const locked = !mayEdit() || there?.owner === "main";
   const fields = [
-    textField({ property: "name", label: "Name", required: true, help: there ? "A name for people." : "A name for people. The id is made of it, unless you give one." }),
-    ...(there ? [] : [textField({ property: "id", label: "Id", help: "Names the file; it stays as it is." })]),
+    textField({ property: "name", label: "Name", required: !there || there.name !== "", help: "A name for people." }),
+    ...(there ? [] : [textField({ property: "id", label: "Id", help: "Made of the name, unless you give one. It names the file, and stays as it is." })]),
     textField({ property: "description", label: "Description", whole: true }),
     matchersField(there?.matchers ?? [], locked),
     connectionsField(connections, there?.connections ?? [], locked),
@@ -81,7 +81,7 @@ async function submit(there, fields, summary, signal) {
   clearErrors(fields, summary);
   const body = Object.fromEntries(fields.map((field) => [field.property, field.value]).filter(([, value]) => value !== null));
   const errors = [];
-  if (!body.name) errors.push({ property: "name", detail: "Name is missing." });
+  if (fields[0].spec.required && !body.name) errors.push({ property: "name", detail: "Name is missing." });
   if (!body.connections.length) errors.push({ property: "connections", detail: "Choose at least one connection." });
   if (errors.length) {
     showErrors(fields, summary, "Some fields need another look.", errors);

@@ -111,6 +111,8 @@ def _directory(path: Path) -> None:
     """Make the directory, if there is none; a link to one is one."""
     if path.is_dir():
         return
+    if path.is_symlink():
+        raise WriteFailed(f"{_name(path)} is a link that leads to no directory; make the one behind it")
     path.mkdir(DIRECTORY_MODE)
     _sync(path.parent)
 

@@ -1,4 +1,7 @@
-"""The API against its own OpenAPI document. `python -m tests.api.fuzz [EXAMPLES]` tries much more than the tests do."""
+"""The API against its own OpenAPI document. `python -m tests.api.fuzz [EXAMPLES]` tries much more than the tests do.
+
+With $MQTTBRIDGE_API_URL and $MQTTBRIDGE_API_TOKEN it asks a running daemon, whose connections and flows it overwrites.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ LONG = "MQTTBRIDGE_API_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("MQTTBRIDGE_API_EXAMPLES", "12"))
 """Requests per operation, beside those (hundreds) that look for the edges of the document if it takes long."""
 SEED = 5
+URL = os.environ.get("MQTTBRIDGE_API_URL", "")
+HEADERS = {"Authorization": f"Bearer {os.environ['MQTTBRIDGE_API_TOKEN']}"} if URL else {}
 # A document may have the right types and still be wrong, or come too late.
 SOUND = ["2xx", "400", "403", "404", "409", "412", "422"]
 REFUSED = ["400", "404", "405", "409", "412", "413", "415", "422"]
@@ -56,7 +61,10 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 def schema() -> Any:  # noqa: ANN401 - of schemathesis
     """Load the document from the application itself."""
-    return schemathesis.openapi.from_asgi("/openapi.json", app, config=SchemathesisConfig.from_dict(CONFIG))
+    config = SchemathesisConfig.from_dict(CONFIG)
+    if URL:
+        return schemathesis.openapi.from_url(f"{URL}/openapi.json", headers=HEADERS, config=config)
+    return schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ async def test_the_documented_example_makes_a_connection(client: httpx.AsyncClie
     assert response.headers["location"] == "/connections/actility-mqtt-ssl-connection"
     body = response.json()
     assert response.headers["etag"] == f'"{body["etag"]}"'
+    assert response.headers["cache-control"] == "no-store"
     assert body["configuration"]["password"] == "*****"
     assert body["startupTime"] is None
     assert body["warnings"] == []
@@ -420,3 +421,19 @@ async def test_the_openapi_document_has_every_route_of_the_router(client: httpx.
         for method in handler.http_methods
     }
     assert told == routed
+
+
+async def test_who_goes_away_in_the_middle_of_a_body_has_asked_for_nothing(daemon: Daemon) -> None:
+    waiting: list[Message] = [{"type": "http.request", "body": b"{}", "more_body": True}, {"type": "http.disconnect"}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return waiting.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/connections", "query_string": b"", "headers": []}
+    with capture_logs() as logs:
+        await make_api(daemon, daemon)(scope, receive, send)
+    assert (sent, logs) == ([], [])

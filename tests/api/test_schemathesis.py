@@ -25,4 +25,4 @@ schema = fuzz.schema()
 )
 def test_every_answer_is_documented(case: Any) -> None:  # noqa: ANN401 - of schemathesis
     fuzz.daemon.reset()
-    case.call_and_validate()
+    case.call_and_validate(headers=fuzz.HEADERS)

@@ -123,7 +123,7 @@ async def test_a_metrics_bug_is_answered_and_uplinks_go_on(here: Inside, monkeyp
     def buggy() -> tuple[bytes, str]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(here.daemon, "metrics", buggy)
+    monkeypatch.setattr(type(here.daemon._running), "metrics", lambda _: buggy())
     monkeypatch.setattr("mqttbridge.control.guard.log", Log())
     answer = await here.get("/metrics")
     assert (answer.status_code, answer.json()["title"]) == (500, "Internal Server Error")

@@ -464,6 +464,19 @@ async def test_a_way_back_that_is_being_replaced_is_waited_for() -> None:
     assert len(sleeps) == 3
 
 
+async def test_a_source_that_goes_while_messages_are_judged_leaves_none_that_nobody_would_read(desk: Desk) -> None:
+    desk.sources["lrc"] = HttpSource()
+    taking = asyncio.ensure_future(taken(desk, *(message(mid=number) for number in range(1, 41))))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert not desk.journal.accepted
+    del desk.sources["lrc"], desk.networks["lrc"]
+    stored = await taking
+    assert len(stored) == 40
+    assert [one.downlink for one in stored] == [None] * 40
+    assert "no source is configured" in json.loads(stored[0].receipt.body)["reason"]
+
+
 async def test_a_connection_that_comes_later_is_known_and_of_one_that_is_gone_nothing_is_taken(desk: Desk) -> None:
     desk.connections["new"] = memory.connection()
     desk.intake.use(Router({}, desk.connections))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,8 @@ from mqttbridge.settings.reader import etag
 from tests.settings.helpers import complaints, loaded, write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mqttbridge.settings.loader import Loaded, Overlay
 
 MAIN = "connections: {a: {configuration: {hostName: h}}}\nflows: {all: {connections: [a]}}\n"

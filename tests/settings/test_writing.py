@@ -74,6 +74,12 @@ def test_a_directory_may_be_a_link_and_a_file_may_not(tmp_path: Path) -> None:
         writing.present(tmp_path / "connections.d" / "c.yaml")
 
 
+def test_a_link_that_leads_to_no_directory_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "connections.d").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(WriteFailed, match="leads to no directory"):
+        writing.write(tmp_path / "connections.d" / "a.yaml", b"x")
+
+
 def test_what_is_removed_is_gone_and_may_have_been_gone(tmp_path: Path) -> None:
     path = tmp_path / "d" / "a.yaml"
     writing.remove(path)
