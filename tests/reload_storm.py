@@ -313,7 +313,18 @@ async def _judge_downlinks(this: Storm, server: FakeLrc, record: Recorder) -> in
         return Counter(receipt["CorrelationID"] for receipt in receipts if receipt["outcome"] == "queued")
 
     everything = {f"{number:016X}" for number in range(this.downlinks)}
-    await record.wait_until(lambda messages: answered(messages).keys() >= everything, timeout=60.0)
+    try:
+        await record.wait_until(lambda messages: answered(messages).keys() >= everything, timeout=60.0)
+    except AssertionError:
+        missing = sorted(everything - answered(record.messages).keys())
+        sent = {one["CorrelationID"] for one in server.queued}
+        others = [
+            one.payload for one in record.messages if one.topic.endswith("/receipt") and b'"queued"' not in one.payload
+        ]
+        raise AssertionError(
+            f"{len(missing)} of {this.downlinks} not answered, {len(sent.intersection(missing))} of them sent: "
+            f"{missing[:5]}; {others[:3]}; {this.daemon.text[-3000:]}"
+        ) from None
     taken = Counter(one["CorrelationID"] for one in server.queued)
     assert taken.keys() == everything
     return sum(taken.values()) - len(taken)

