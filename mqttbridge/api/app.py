@@ -7,7 +7,6 @@ logs nothing itself but a bug (`http.crashed`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from litestar import Litestar
@@ -85,8 +84,7 @@ class _Door:
             return
         self._under_way += 1
         try:
-            with contextlib.suppress(_Gone):
-                await guarded(self._answer, scope, receive, _marked(send))
+            await guarded(self._answer, scope, receive, _marked(send))
         finally:
             self._under_way -= 1
 
@@ -96,9 +94,10 @@ class _Door:
             await problem_unread(scope, receive, send, 503, detail, headers=RETRY)
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        body = None
-        if int(length) <= MAX_BODY:
-            body = await _body(receive)
+        try:
+            body = await _body(receive) if int(length) <= MAX_BODY else None
+        except _Gone:
+            return
         if body is None:
             detail = f"the body is larger than {MAX_BODY} bytes, or took longer than {BODY_WITHIN:.0f} s to come"
             await problem_unread(scope, receive, send, 413, detail)
