@@ -1,4 +1,4 @@
-// Asking before something is deleted.
+// Asking before something is deleted, and showing what needs room.
 
 import { h, newId } from "./dom.js";
 
@@ -20,4 +20,17 @@ export function confirmed(title, text, verb) {
     document.body.append(dialog);
     dialog.showModal();
   });
+}
+
+/** Show a text as it is, until it is closed. */
+export function present(title, text) {
+  const titleId = newId("dialog");
+  const close = h("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Close");
+  const dialog = h("dialog", { class: "large", "aria-labelledby": titleId },
+    h("h2", { id: titleId }, title),
+    h("pre", { tabindex: "0" }, text),
+    h("div", { class: "buttons" }, close));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
 }

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 
-const STAYS = 12_000; // ms
+const STAYS = 8000; // ms
 const MOST = 3;
 
 /** Show a notice; it goes by itself, unless it tells of a failure, or somebody points at it. */

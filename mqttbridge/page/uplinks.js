@@ -1,6 +1,7 @@
 // The uplinks of one connection as they go by, newest first.
 
 import { call, path } from "./api.js";
+import { present } from "./dialog.js";
 import { h, keyed, setText } from "./dom.js";
 import { count, moment } from "./format.js";
 import { every } from "./poll.js";
@@ -10,8 +11,8 @@ import { row, table } from "./table.js";
 const MOST = 50;
 const LIVE = 2000; // ms
 const COLUMNS = [
-  { label: "Received", nowrap: true }, { label: "Device" }, { label: "FCnt", end: true }, { label: "Outcome", nowrap: true },
-  { label: "Topic" }, { label: "Document" },
+  { label: "Received", nowrap: true }, { label: "Device", nowrap: true }, { label: "FCnt", end: true }, { label: "Outcome", nowrap: true },
+  { label: "Topic" }, { label: "Document", nowrap: true },
 ];
 
 /** The section of a connection's page. */
@@ -52,7 +53,8 @@ function uplinkRow(first) {
   const topic = h("span", { class: "mono small" });
   const kind = KINDS[first.kind] ?? first.kind;
   const size = `${count(first.size)} bytes`;
-  const document = h("details", {}, h("summary", {}, size), h("pre", { tabindex: "0" }, JSON.stringify(first.document, null, 2) ?? ""));
+  const title = `${first.devEui}, ${moment(first.received)}`;
+  const document = h("button", { type: "button", class: "link", "aria-label": `Show the document of ${title}`, onclick: () => present(title, JSON.stringify(first.document, null, 2)) }, size);
   const node = row(COLUMNS, [
     h("time", { datetime: first.received }, moment(first.received)),
     h("div", {}, h("span", { class: "mono" }, first.devEui), kind ? h("span", { class: "why" }, kind) : null),

@@ -26,7 +26,7 @@ export async function connectionPage({ params, signal }) {
   const downlink = h("div", { hidden: !mayEdit() });
   const heading = h("h1", {});
   const subtitle = h("p", { class: "muted" });
-  let shown = "";
+  const changes = { configuration: "", downlink: "" };
   let last = first;
   const update = (view) => {
     if (view.state !== last.state) announce(`${view.name || view.id} is ${view.state.replaceAll("_", " ").toLowerCase()}`);
@@ -35,11 +35,10 @@ export async function connectionPage({ params, signal }) {
     setText(subtitle, view.configuration.description || "");
     state.update(view);
     buttons.arrange();
-    const now = JSON.stringify([view.etag, view.active, view.configuration]);
-    if (now === shown) return;
-    shown = now;
-    configuration.replaceChildren(h("h2", {}, "Configuration"), ownership(view), configurationList({ id: view.id, active: view.active, ...view.configuration }));
-    if (mayEdit()) downlink.replaceChildren(downlinkSection(view));
+    if (changed(changes, "configuration", [view.etag, view.active])) configuration.replaceChildren(h("h2", {}, "Configuration"), ownership(view), configurationList({ id: view.id, active: view.active, ...view.configuration }));
+    const { downlinkTopicPattern, downlinkEnabled, downlinkPort } = view.configuration;
+    // What somebody types there stays, unless it could not be sent any more.
+    if (mayEdit() && changed(changes, "downlink", [view.active, downlinkTopicPattern, downlinkEnabled, downlinkPort])) downlink.replaceChildren(downlinkSection(view));
   };
   const look = async () => {
     try {
@@ -56,6 +55,14 @@ export async function connectionPage({ params, signal }) {
     h("a", { class: "back", href: "#/connections" }, "← Connections"),
     h("div", { class: "head" }, h("div", {}, heading, subtitle), state.badge, buttons.node),
     h("div", { class: "stack" }, state.node, counters, uplinks, downlink, configuration)) };
+}
+
+/** Tell whether a part is to be drawn anew: what it shows is not what it showed before. */
+function changed(before, name, values) {
+  const now = JSON.stringify(values);
+  const other = now !== before[name];
+  before[name] = now;
+  return other;
 }
 
 /** The card with the state and the figures of this moment. */

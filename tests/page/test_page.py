@@ -205,6 +205,10 @@ def test_the_details_stop_and_start_and_show_counters_without_eyes(admin: Page, 
     expect(page.get_by_text("37 active devices")).to_be_visible()
     expect(page.get_by_text("The field CustomerID is not in the document.")).to_be_visible()
     expect(page.get_by_text("geheim")).to_have_count(0)
+    page.get_by_role("button", name=re.compile("Show the document of 0018B20000000BAD")).click()
+    expect(page.get_by_role("dialog")).to_contain_text('"payload_hex": "0102"')
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     button(page, "Stop").click()
     expect(page.locator(".head .state")).to_have_text("DEACTIVATED")
     expect(button(page, "Start")).to_be_focused()
@@ -233,8 +237,11 @@ def test_a_downlink_is_sent_and_its_answer_is_shown(admin: Page, fake: FakeDaemo
     section.get_by_label("Payload").fill("0103")
     button(page, "Send").click()
     expect(section.get_by_role("status")).to_contain_text("correlation id is 0123456789abcdef")
+    button(page, "Restart").click()
+    expect(page.locator("#notices")).to_contain_text("ACME broker was restarted.")
+    expect(section.get_by_label("Payload")).to_have_value("0103")
     document = {"DevEUI": "0018B20000000B20", "FPort": 2, "payload_hex": "0103", "Confirmed": 1}
-    assert fake.asked[-1] == ("POST", "/downlinkMessages/acme", {"DevEUI_downlink": document})
+    assert fake.asked[-2] == ("POST", "/downlinkMessages/acme", {"DevEUI_downlink": document})
 
 
 def test_what_the_main_file_owns_and_a_reading_token_are_shown_read_only(browser: Browser, url: str) -> None:
