@@ -43,8 +43,8 @@ DEFAULT_LIMIT = 3
 MOST = 100
 EVENTS_OF_A_DOWNLINK = 4
 """How many events of downlinks are looked through, for each that is asked for: some are not of an end."""
-MOST_DELIVERIES = 5000
-"""Uplinks times connections in one answer: each costs the loop some microseconds."""
+MOST_DELIVERIES = 2000
+"""Uplinks times connections in one answer: each costs the loop some 4 microseconds."""
 MOST_DROPS = 1000
 """Events that tell of drops."""
 LOST = "its end was not recorded: the history may have lost it in a crash, under pressure, or to its bounds"

@@ -309,6 +309,15 @@ async def test_an_answer_is_bounded_whatever_the_number_of_connections(here: Her
     assert len(page.uplinks[0].connections) == 3000
 
 
+async def test_of_500_connections_it_tells_four_uplinks_at_once_which_is_more_than_it_is_asked_for(here: Here) -> None:
+    names = tuple(f"c{number:03}" for number in range(500))
+    here.history.passed = [passed(document(), id=number, seq=number, connections=names) for number in range(1, 21)]
+    page = await here.passport(f"device={DEVICE}&limit=20")
+    assert (len(page.uplinks), page.left_out) == (4, 16)
+    page = await here.passport(f"device={DEVICE}")
+    assert (len(page.uplinks), page.left_out) == (3, 0)
+
+
 async def test_it_costs_the_loop_some_ms_at_a_time_whatever_is_configured(here: Here) -> None:
     many = {f"c{number}": connection() for number in range(500)}
     flows = {f"k{n}": Flow(matchers=(KeyMatcher(key=f"lora:{n:016x}"),), connections=(f"c{n}",)) for n in range(250)}
