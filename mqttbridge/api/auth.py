@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-__all__ = ["Guarded", "Role", "edited", "public", "role_of", "serves"]
+__all__ = ["Guarded", "Role", "edited", "public", "role_of"]
 
 log = get_logger()
 
@@ -47,30 +47,6 @@ MAX_UNDER_WAY = 64
 """Requests with a token; as many without one."""
 CHALLENGE = (b"www-authenticate", b'Bearer realm="mqttbridge"')
 WANTED = "this takes a token: send the header Authorization: Bearer <token>"
-
-
-SECTIONS = frozenset(
-    {
-        "",
-        "connections",
-        "connectors",
-        "downlinkMessages",
-        "events",
-        "favicon.ico",
-        "flows",
-        "openapi.json",
-        "page",
-        "session",
-        "status",
-    }
-)
-"""Where the routes of the API and of the page begin."""
-
-
-def serves(path: str) -> bool:
-    """Tell whether a path is one of the API or of the page, or near one."""
-    before, _, rest = path.partition("/")
-    return before == "" != path and rest.partition("/")[0] in SECTIONS
 
 
 def public(path: str) -> bool:

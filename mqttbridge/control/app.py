@@ -24,10 +24,34 @@ if TYPE_CHECKING:
 
     Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-__all__ = ["App"]
+__all__ = ["API_SECTIONS", "App", "for_api"]
 
 MAX_UNDER_WAY = 2000
 """Requests; /health is answered beyond it too."""
+
+
+API_SECTIONS = frozenset(
+    {
+        "",
+        "connections",
+        "connectors",
+        "downlinkMessages",
+        "events",
+        "favicon.ico",
+        "flows",
+        "openapi.json",
+        "page",
+        "session",
+        "status",
+    }
+)
+"""Where the routes of the API and of the page begin. What comes elsewhere may be an uplink that went astray."""
+
+
+def for_api(path: str) -> bool:
+    """Tell whether a path is one of the API or of the page, or near one."""
+    before, _, rest = path.partition("/")
+    return before == "" != path and rest.partition("/")[0] in API_SECTIONS
 
 
 class App:
@@ -40,16 +64,10 @@ class App:
         *,
         api: Application | None = None,
         api_enabled: Callable[[], bool] = lambda: True,
-        api_serves: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """Serve uplinks and the view.
-
-        `api` asks for a token by itself; without `api_enabled` it is not there. `api_serves` tells which paths are its
-        own: what comes elsewhere may be an uplink that went astray.
-        """
+        """Serve uplinks and the view. `api` asks for a token by itself; without `api_enabled` it is not there."""
         self._api = api
         self._api_enabled = api_enabled
-        self._api_serves = api_serves
         self._uplinks = uplinks
         self._view = view
         self._under_way = 0
@@ -72,7 +90,7 @@ class App:
         path = scope["path"]
         if path.startswith(PREFIX):
             await self._uplinks(scope, receive, send)
-        elif self._api is not None and path not in ("/health", "/metrics") and self._for_api(path):
+        elif self._api is not None and for_api(path) and self._api_enabled():
             await self._api(scope, receive, in_pieces(send))
         elif path not in ("/health", "/metrics"):
             detail = "there is nothing here; there are POST /uplink/<source>, GET /health and GET /metrics"
@@ -85,9 +103,6 @@ class App:
         else:
             body, content_type = await asyncio.to_thread(self._view.metrics)
             await answer(in_pieces(send), 200, body, content_type.encode())
-
-    def _for_api(self, path: str) -> bool:
-        return self._api_enabled() and self._api_serves(path)
 
     async def _health(self, send: Send) -> None:
         health = self._view.health()

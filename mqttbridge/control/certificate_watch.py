@@ -1,7 +1,9 @@
 """Watches when the certificates in the configuration expire, and warns in time. Run by the daemon.
 
 It looks at the listener's own certificate, at the client certificate of each link, and at bundles of authorities, which
-are of no use when the last of them has expired. Certificates are read in a thread, each text once: a thousand connections may share one.
+are of no use when the last of them has expired.
+
+Certificates are read in a thread, each text once: a thousand connections may share one.
 """
 
 from __future__ import annotations
@@ -79,7 +81,10 @@ class CertificateWatch:
         self._asked.set()
 
     def expiries(self) -> Mapping[str, float]:
-        """Give when the first certificate of each owner (`connection acme`, `source ns`, `http listen`) expires: Unix seconds."""
+        """Give when the first certificate of each owner expires: Unix seconds.
+
+        Owners are `connection acme`, `source ns` and `http listen`.
+        """
         return self._expiries
 
     async def examine(self) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mqttbridge.api.app import make_api, routes_of
-from mqttbridge.api.auth import SECTIONS, Guarded, public, serves
+from mqttbridge.api.auth import Guarded, public
 from mqttbridge.api.page import is_public
 from mqttbridge.clock import SystemClock
+from mqttbridge.control.app import API_SECTIONS, for_api
 from mqttbridge.observe.throttle import Throttle
 from mqttbridge.settings.schema import Api
 from mqttbridge.settings.secret import Secret
@@ -157,10 +158,10 @@ def test_what_is_public_here_is_what_the_page_serves(path: str) -> None:
 
 
 def test_the_sections_are_those_of_the_router_and_of_the_page() -> None:
-    assert {path.split("/")[1] for _, path in ROUTES} | {"", "page", "favicon.ico"} == SECTIONS
-    assert all(serves(path) for _, path in ROUTES)
+    assert {path.split("/")[1] for _, path in ROUTES} | {"", "page", "favicon.ico"} == API_SECTIONS
+    assert all(for_api(path) for _, path in ROUTES)
     for path in ("/uplinks/lrc", "/uplink", "/connection", "/lrc", "", "x", "*", "//connections/x/y"):
-        assert serves(path) is (path == "//connections/x/y"), path
+        assert for_api(path) is (path == "//connections/x/y"), path
 
 
 async def test_the_session_tells_the_role() -> None:

@@ -13,7 +13,7 @@ import trustme
 
 from mqttbridge.control import certificate_watch
 from mqttbridge.control.certificate_watch import CertificateWatch
-from mqttbridge.settings.schema import Configuration, Connection, HttpSource, MqttSource, Settings
+from mqttbridge.settings.schema import Configuration, Connection, Http, HttpSource, MqttSource, Settings
 from mqttbridge.settings.secret import Secret
 from tests.journal.samples import until
 
@@ -87,6 +87,17 @@ async def test_the_line_names_the_connection_and_says_what_happens() -> None:
     (line,) = await watch.left(-2)
     assert line["days"] == 0
     assert line["reason"] == "the client certificate has expired, on 2026-12-24 12:00 UTC: the broker refuses it"
+
+
+async def test_the_listeners_own_certificate_is_watched_too() -> None:
+    watch = Watch(Settings(http=Http(certificate=pem(), private_key=Secret("key"))))
+    (line,) = await watch.left(5.5)
+    assert (line["http"], line["days"]) == ("listen", 5)
+    assert (
+        line["reason"]
+        == "the certificate of http.listen expires on 2026-12-24 12:00 UTC; from then on clients refuse it"
+    )
+    assert watch.watch.expiries() == {"http listen": END.timestamp()}
 
 
 async def test_a_start_shortly_before_the_end_tells_one_line() -> None:

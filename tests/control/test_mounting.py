@@ -108,7 +108,7 @@ async def test_without_tokens_the_listener_has_uplinks_health_and_metrics_alone(
 
 
 async def test_uplinks_never_come_to_the_api(uplinks: Uplinks, api: Api) -> None:
-    mounted = App(uplinks, View(), api=api, api_serves=lambda path: path == "/connections")  # type: ignore[arg-type]
+    mounted = App(uplinks, View(), api=api)  # type: ignore[arg-type]
     for path in ("/uplink/lrc", "/uplink/connections", "/uplink/"):
         await ask(mounted, path, "POST")
     await ask(mounted, "/uplinks/lrc", "POST")
