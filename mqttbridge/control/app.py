@@ -50,8 +50,7 @@ API_SECTIONS = frozenset(
 
 def for_api(path: str) -> bool:
     """Tell whether a path is one of the API or of the page, or near one."""
-    before, _, rest = path.partition("/")
-    return before == "" != path and rest.partition("/")[0] in API_SECTIONS
+    return path.startswith("/") and path[1:].partition("/")[0] in API_SECTIONS
 
 
 class App:
