@@ -132,12 +132,12 @@ OPERATIONS: Final = (
     Operation(
         method="post", path="/connections/{id}/start", id="startConnection", summary="Start a connection",
         description="Sets `active` in its file.", gives="ConnectionView", told="the connection",
-        headers=("ETag",), errors=(404, 409),
+        headers=("ETag",), errors=(404, 409, 422),
     ),
     Operation(
         method="post", path="/connections/{id}/stop", id="stopConnection", summary="Stop a connection",
         description="Sets `active` in its file.", gives="ConnectionView", told="the connection",
-        headers=("ETag",), errors=(404, 409),
+        headers=("ETag",), errors=(404, 409, 422),
     ),
     Operation(
         method="post", path="/connections/{id}/restart", id="restartConnection", summary="Restart a connection",

@@ -68,7 +68,6 @@ def schema() -> Any:  # noqa: ANN401 - of schemathesis
 
 
 if __name__ == "__main__":
-    import pytest
-
     os.environ["MQTTBRIDGE_API_EXAMPLES"] = sys.argv[1] if len(sys.argv) > 1 else "300"
-    sys.exit(pytest.main(["-q", "-o", "timeout=3600", "tests/api/test_schemathesis.py"]))
+    options = ["-q", "-o", "timeout=7200", "tests/api/test_schemathesis.py"]
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *options])  # noqa: S606 (ourselves)
