@@ -34,7 +34,7 @@ MAX_HOST = 253
 
 def entry(text: str) -> str:
     """Read one entry: an address, a CIDR, or a name with `*`. Gives it as `allowed` wants it; raises `ValueError`."""
-    bare = text.strip().removeprefix("[").removesuffix("]").lower()
+    bare = _unbracketed(text.strip()).lower()
     if "/" in bare or _address(bare) is not None:
         try:
             return str(ipaddress.ip_network(bare))
@@ -97,10 +97,16 @@ def _numeric(name: str) -> bool:
     return NUMBER(name.rpartition(".")[2]) is not None
 
 
+def _unbracketed(text: str) -> str:
+    """Take off the brackets that stand around IPv6 addresses."""
+    inner = text[1:-1]
+    return inner if text == f"[{inner}]" and ":" in inner else text
+
+
 def _address(text: str) -> Address | None:
     """Read an address; a zone (`%eth0`) does not count, and an IPv4 address stays one inside of IPv6."""
     try:
-        address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]").partition("%")[0])
+        address = ipaddress.ip_address(_unbracketed(text).partition("%")[0])
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address):

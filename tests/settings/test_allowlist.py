@@ -75,6 +75,8 @@ def test_what_no_entry_names_is_not(host: str, allowlist: list[str]) -> None:
         "",
         " ",
         "a b",
+        "[a",
+        "[a]",
         "a/b",
         "broker.example.com:8883",
         "https://a",
