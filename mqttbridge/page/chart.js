@@ -13,15 +13,14 @@ const COLUMNS = [
 const lost = (span) => span.expired + span.parked + span.dropped;
 const sum = (spans, value) => spans.reduce((total, span) => total + value(span), 0);
 
-/** A chart of `slots` spans, the newest at the right: `{node, update(spans)}`. `title`: what the spans cover. */
-export function chart(title, slots) {
+/** A chart of `slots` spans, the newest at the right: `{node, update(spans)}`. `unit`: what a span is, `minute`. */
+export function chart(title, slots, unit) {
   const drawing = s("svg", { role: "img", viewBox: `0 0 ${slots * 10} ${HEIGHT}`, preserveAspectRatio: "none" });
   const said = h("span", { class: "muted small" });
-  const from = h("span");
   const { node: numbers, body } = table(`${title}: numbers`, COLUMNS, { wide: false });
   const node = h("figure", { class: "chart" },
     h("figcaption", {}, h("strong", {}, title), said), drawing,
-    h("div", { class: "axis", "aria-hidden": "true" }, from, h("span", {}, "now")),
+    h("div", { class: "axis", "aria-hidden": "true" }, h("span", {}, `${slots} ${unit}s ago`), h("span", {}, "now")),
     h("details", {}, h("summary", {}, "As a table"), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}: numbers` }, numbers)));
   let before = "";
   const update = (spans) => {
@@ -30,7 +29,6 @@ export function chart(title, slots) {
     before = now;
     const text = `${count(sum(spans, (span) => span.delivered))} delivered, ${count(sum(spans, lost))} expired, parked or dropped`;
     said.textContent = text;
-    from.textContent = spans.length ? hourMinute(spans[0].start) : "";
     drawing.setAttribute("aria-label", `${title}: ${text}`);
     drawing.replaceChildren(...bars(spans, slots));
     body.replaceChildren(...spans.toReversed().map((span) => row(COLUMNS, [hourMinute(span.start), ...["routed", "delivered", "expired", "parked", "dropped"].map((name) => count(span[name]))])));

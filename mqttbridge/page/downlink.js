@@ -50,7 +50,7 @@ async function submit(id, fields, summary, result) {
   result.replaceChildren();
   const errors = wrong(fields);
   if (errors.length) {
-    showErrors(fields, summary, "Some fields need another look.", errors);
+    showErrors(fields, summary, "", errors);
     return;
   }
   const [device, port, payload, confirmed] = fields;

@@ -4,6 +4,8 @@ import { ApiError, sentence } from "./api.js";
 import { h } from "./dom.js";
 import { notify } from "./notice.js";
 
+const LOOK = "Some fields need another look.";
+
 /** Run an action of a button; another press meanwhile does nothing. */
 export async function busy(button, action) {
   if (button.getAttribute("aria-disabled") === "true") return;
@@ -12,7 +14,7 @@ export async function busy(button, action) {
     await action();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    notify(error.message, { bad: true });
+    notify(error.message, "bad");
   } finally {
     button.removeAttribute("aria-disabled");
   }
@@ -28,7 +30,7 @@ export function clearErrors(fields, summary) {
 
 /**
  * Show errors, {property, detail}: each at its field, what has none in the summary, and the focus on the first.
- * `lead` is the sentence of the summary.
+ * `lead` is the sentence of the summary, unless all that is wrong stands at its field.
  */
 export function showErrors(fields, summary, lead, errors) {
   const left = [];
@@ -43,7 +45,7 @@ export function showErrors(fields, summary, lead, errors) {
     if (!fields.some((field) => belongs(error.property, field))) left.push(error);
   }
   const list = left.length ? h("ul", {}, left.map(({ property, detail }) => h("li", {}, property ? `${property} ${detail}` : detail))) : null;
-  summary.replaceChildren(h("div", { class: "callout bad" }, h("p", {}, sentence(lead)), list));
+  summary.replaceChildren(h("div", { class: "callout bad" }, h("p", {}, first && !left.length ? LOOK : sentence(lead)), list));
   if (first) focusOn(first.input);
   else summary.scrollIntoView({ block: "center" });
 }

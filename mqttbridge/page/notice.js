@@ -2,21 +2,29 @@
 
 import { h } from "./dom.js";
 
-const STAYS = 8000; // ms
+const STAYS = { good: 8000, warn: 20_000, bad: 0 }; // ms; 0: until it is closed, or the reader has gone on
 const MOST = 3;
 
-/** Show a notice; it goes by itself, unless it tells of a failure, or somebody points at it. */
-export function notify(text, { bad = false } = {}) {
+/** Show a notice, `good`, `warn` or `bad`; it goes by itself, unless it is bad, or somebody points at it. */
+export function notify(text, tone = "good") {
   const list = document.getElementById("notices");
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Close this notice", onclick: () => node.remove() }, "✕");
-  const node = h("div", { class: bad ? "notice bad" : "notice" }, h("p", {}, text), close);
+  const node = h("div", { class: `notice ${tone}` }, h("p", {}, text), close);
   list.append(node);
   while (list.children.length > MOST) list.firstElementChild.remove();
-  if (!bad) leave(node);
+  if (STAYS[tone]) leave(node, STAYS[tone]);
 }
 
-function leave(node) {
-  setTimeout(() => (node.matches(":hover, :focus-within") ? leave(node) : node.remove()), STAYS);
+function leave(node, after) {
+  setTimeout(() => (node.matches(":hover, :focus-within") ? leave(node, after) : node.remove()), after);
+}
+
+/** The reader goes on: a notice is taken along once, and not again. */
+export function tidyNotices() {
+  for (const node of [...document.getElementById("notices").children]) {
+    if (node.dataset.old) node.remove();
+    else node.dataset.old = "yes";
+  }
 }
 
 /** Have a screen reader say something when it is idle. */

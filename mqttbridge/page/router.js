@@ -2,6 +2,7 @@
 
 import { ApiError, sentence } from "./api.js";
 import { h } from "./dom.js";
+import { tidyNotices } from "./notice.js";
 
 const START = "#/connections";
 let current = new AbortController();
@@ -13,6 +14,7 @@ export function startRouter(table) {
   routes = table;
   window.addEventListener("hashchange", () => {
     moved = true;
+    tidyNotices();
     show();
   });
   document.getElementById("skip").addEventListener("click", (event) => {

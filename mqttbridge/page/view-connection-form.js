@@ -99,7 +99,7 @@ function ready(state) {
   clearErrors(state.fields, state.summary);
   const errors = early(state.fields);
   if (!errors.length) return made(state.fields, state.base);
-  showErrors(state.fields, state.summary, "Some fields need another look.", errors);
+  showErrors(state.fields, state.summary, "", errors);
   return null;
 }
 
@@ -128,7 +128,7 @@ async function submit(state) {
   try {
     const saved = await call(there ? "PUT" : "POST", where(state), { body: document, ifMatch: there?.etag, signal: state.signal });
     notify(there ? `${saved.name || saved.id} is saved and in force.` : `The connection ${saved.name || saved.id} was created.`);
-    for (const warning of saved.warnings ?? []) notify(sentence(warning), { bad: true });
+    for (const warning of saved.warnings ?? []) notify(sentence(warning), "warn");
     go(`#/connections/${encodeURIComponent(saved.id)}`);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;

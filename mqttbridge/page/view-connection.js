@@ -16,7 +16,7 @@ import { badge } from "./states.js";
 import { uplinksSection } from "./uplinks.js";
 
 const LIVE = 2000; // ms
-const COUNTERS = 10_000; // ms
+const COUNTERS = 5000; // ms
 
 export async function connectionPage({ params, signal }) {
   const address = path("connections", params.id);
@@ -84,8 +84,8 @@ function statePart(first) {
 }
 
 async function countersSection(address, signal) {
-  const hour = chart("The last hour, by the minute", 60);
-  const day = chart("The last day, by the hour", 24);
+  const hour = chart("The last hour, by the minute", 60, "minute");
+  const day = chart("The last day, by the hour", 24, "hour");
   const devices = h("p", { class: "muted" });
   const look = async () => {
     const counters = await call("GET", `${address}/counters`, { signal });

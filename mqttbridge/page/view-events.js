@@ -11,7 +11,7 @@ import { row, table } from "./table.js";
 
 const MOST = 200;
 const LIVE = 2000; // ms
-const COLUMNS = [{ label: "Time", nowrap: true }, { label: "Level", nowrap: true }, { label: "Event" }, { label: "What" }];
+const COLUMNS = [{ label: "Time", nowrap: true }, { label: "Level", nowrap: true }, { label: "Event", nowrap: true }, { label: "What" }];
 const BESIDE = new Set(["id", "at", "level", "event", "reason"]);
 
 export async function eventsPage({ query, signal }) {

@@ -84,13 +84,13 @@ async function submit(there, fields, summary, signal) {
   if (fields[0].spec.required && !body.name) errors.push({ property: "name", detail: "Name is missing." });
   if (!body.connections.length) errors.push({ property: "connections", detail: "Choose at least one connection." });
   if (errors.length) {
-    showErrors(fields, summary, "Some fields need another look.", errors);
+    showErrors(fields, summary, "", errors);
     return;
   }
   try {
     const saved = await call(there ? "PUT" : "POST", there ? path("flows", there.id) : "/flows", { body, ifMatch: there?.etag, signal });
     notify(there ? `${saved.name || saved.id} is saved and in force.` : `The flow ${saved.name || saved.id} was created.`);
-    for (const warning of saved.warnings ?? []) notify(sentence(warning), { bad: true });
+    for (const warning of saved.warnings ?? []) notify(sentence(warning), "warn");
     go("#/flows");
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;

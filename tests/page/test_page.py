@@ -140,6 +140,7 @@ def test_an_error_stands_at_its_field_is_described_and_has_the_focus(admin: Page
     button(page, "Create").click()
     expect(host).to_have_accessible_description(re.compile("it has a space"))
     expect(host).to_be_focused()
+    expect(page.get_by_role("alert")).to_have_text("Some fields need another look.")
     expect(name).not_to_have_attribute("aria-invalid", "true")
 
 
