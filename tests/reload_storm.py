@@ -199,7 +199,7 @@ class Storm:
                 configuration["keepAlive"] = f"{self.random.randrange(10, 60)}s"
             case _:
                 some = self.random.sample(sorted(self.connections), 3)
-                self.flows = self.random.choice([{}, {"all": {"connections": sorted({*STEADY, *some})}}])
+                self.flows = self.random.choice([{}, {"all": {"connections": sorted({*STEADY, DOWN, *some})}}])
 
     def _edit_way(self) -> None:
         """Change a source, or the connection of the downlinks."""
@@ -263,6 +263,9 @@ async def storm(directory: Path, *, edits: int, seed: int) -> Outcome:
         await daemon.until_said("source.opened")
         await this.load_once()
         await this.run(edits)
+        # What the source's broker kept is still coming.
+        whole = {"routed": len(this.accepted) + this.by_mqtt, "queued": 0}
+        await daemon.until_account(STEADY[0], timeout=60.0, **whole)
         accounts = {
             name: await daemon.until_account(name, timeout=60.0, queued=0) for name in (*STEADY, *BUSY, *SHAKY, DOWN)
         }

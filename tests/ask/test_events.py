@@ -55,6 +55,15 @@ def test_events_are_lines_the_newest_last(capsys: pytest.CaptureFixture[str]) ->
     assert "\x1b" not in first, "no colour where there is no terminal"
 
 
+def test_off_a_terminal_an_event_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    long = ONE.replace(b'"acme"}', b'"acme","reason":"%sthe end\\nand more","rate":5}' % (b"of many words " * 20))
+    show(Answering(long, TWO), Wish(), follow=False, as_json=False)
+    first, second = capsys.readouterr().out.splitlines()
+    assert " connection.lost acme: of many words of many" in first
+    assert first.endswith("words the end; and more; rate=5")
+    assert second.endswith(" connection.opened acme")
+
+
 def test_json_is_what_the_daemon_says(capsys: pytest.CaptureFixture[str]) -> None:
     assert show(Answering(ONE, TWO), Wish(), follow=False, as_json=True) == 0
     assert json.loads(capsys.readouterr().out) == [json.loads(ONE), json.loads(TWO)]

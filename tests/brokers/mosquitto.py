@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,10 +18,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from pathlib import Path
 
 DEADLINE = 10.0
+PORTS = range(10_000, 32_000)
+WORKERS = 4
 
 
 def find(program: str) -> str:
@@ -32,11 +37,25 @@ def find(program: str) -> str:
     return path
 
 
+def _own_ports() -> Iterator[int]:
+    """Go round the ports of this process of the tests, below those that the kernel gives to clients."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    first = PORTS.start + worker * (len(PORTS) // WORKERS)
+    own = range(first, first + len(PORTS) // WORKERS)
+    start = random.SystemRandom().randrange(len(own))  # other runs of the tests may be under way
+    return itertools.cycle([*own[start:], *own[:start]])
+
+
 def free_port() -> int:
-    """Give a loopback port that nobody uses now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Give a loopback port that nobody uses now, and that no other process of the tests takes before this one does."""
+    for port in itertools.islice(_ports, len(PORTS)):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port")
+
+
+_ports = _own_ports()
 
 
 async def until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
