@@ -70,7 +70,7 @@ def _follow(daemon: Daemon, wish: Wish, printer: Printer, *, as_json: bool) -> i
 
 def _print(printer: Printer, event: Event) -> None:
     try:
-        lines = list(lines_of(event))
+        lines = list(lines_of(event, wrapped=printer.terminal))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _not_understood(error) from error
     for line in lines:

@@ -1,4 +1,7 @@
-"""What `mqttbridge events` prints, line by line. Pure. No line is longer than 80 columns, unless a word is."""
+"""What `mqttbridge events` prints, line by line. Pure.
+
+No line is longer than 80 columns, unless a word is. For what is no terminal (`| grep`) an event is one line.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ HEAD = frozenset({"id", "at", "level", "event", "reason", *SUBJECTS})
 STYLES: Mapping[str, Literal["bad", "head", "plain"]] = {"error": "bad", "warning": "head"}
 
 
-def lines_of(event: Mapping[str, Any], zone: tzinfo | None = None) -> Iterator[Line]:
-    """Give the lines of one event, with its time local, or of this zone."""
+def lines_of(event: Mapping[str, Any], zone: tzinfo | None = None, *, wrapped: bool = True) -> Iterator[Line]:
+    """Give the lines of one event, or one if it is not to be wrapped; its time is local, or of this zone."""
     at = datetime.fromisoformat(event["at"]).astimezone(zone)
     level = event["level"]
     words = [f"{at:%Y-%m-%d %H:%M:%S}", level.upper() if level in STYLES else "", event["event"]]
@@ -36,6 +39,9 @@ def lines_of(event: Mapping[str, Any], zone: tzinfo | None = None) -> Iterator[L
     if others:
         texts[-1] += ("; " if reason else " ") + " ".join(others)
     style = STYLES.get(level, "plain")
+    if not wrapped:
+        yield Line("; ".join(clean(text.strip()) for text in texts if text.strip()), style)
+        return
     for number, text in enumerate(texts):
         for line in textwrap.wrap(
             clean(text.strip()),

@@ -48,7 +48,7 @@ def follow(daemon: Daemon, wish: Wish, count: int | None, *, as_json: bool) -> i
             if as_json:
                 printer.text(text.decode("utf-8", "replace").strip())
             else:
-                for part in lines_of(line):
+                for part in lines_of(line, wrapped=printer.terminal):
                     printer.line(part)
             shown += line.what != "left_out"
             if shown == count:

@@ -1,6 +1,7 @@
 """What `mqttbridge tap` prints, line by line. Pure.
 
-A line has 80 columns at most; only a topic or a document may be longer. What is foreign in it cannot steer a terminal.
+A line has 80 columns at most; only a topic or a document may be longer. For what is no terminal (`| grep`) each is one
+line, however long. What is foreign in it cannot steer a terminal.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ ROOT = "DevEUI_"
 USUAL = "DevEUI_uplink"
 
 
-def lines_of(line: TapLine, zone: tzinfo | None = None) -> Iterator[Line]:
-    """Give the lines; times are local, or of this zone."""
+def lines_of(line: TapLine, zone: tzinfo | None = None, *, wrapped: bool = True) -> Iterator[Line]:
+    """Give the lines, or one if it is not to be wrapped; times are local, or of this zone."""
     at = line.at.astimezone(zone)
     stamp = f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
     if line.what == "left_out":
@@ -42,10 +43,14 @@ def lines_of(line: TapLine, zone: tzinfo | None = None) -> Iterator[Line]:
     reason = f": {line.reason}" if line.reason else ""
     text = clean(f"{stamp} {line.what:<9} {' '.join(word for word in words if word)}{reason}")
     bad = line.what in {"expired", "parked", "dropped", "unrouted"} or line.outcome not in {"", "queued"}
+    document = clean(bytes(line.document).decode("utf-8", "replace")) if line.document else ""
+    if not wrapped:
+        yield Line(f"{text} {document}".rstrip(), "bad" if bad else "plain")
+        return
     for part in textwrap.wrap(text, WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False):
         yield Line(part, "bad" if bad else "plain")
-    if line.document:
-        yield Line(f"  {clean(bytes(line.document).decode('utf-8', 'replace'))}")
+    if document:
+        yield Line(f"  {document}")
 
 
 def clean(text: str) -> str:

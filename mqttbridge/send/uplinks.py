@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,11 +100,12 @@ async def _post(loaded: Loaded, source: str, settings: HttpSource, bodies: Itera
     host, port = loaded.settings.http.address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (what is listened on, not what we bind)
     where = f"[{host}]" if ":" in host else host
-    url = f"http://{where}:{port}/uplink/{source}"
+    tls = _trusting(loaded.settings.http.certificate)
+    url = f"{'https' if tls else 'http'}://{where}:{port}/uplink/{source}"
     headers = {"content-type": "application/json", "user-agent": "mqttbridge-send"}
     if settings.authorization is not None:
         headers["authorization"] = settings.authorization.reveal()
-    async with httpx.AsyncClient(timeout=ANSWER_WITHIN, headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=ANSWER_WITHIN, headers=headers, trust_env=False, verify=tls or True) as client:
         for sent, body in enumerate(bodies):
             try:
                 answer = await client.post(url + _query(settings, body), content=body)
@@ -112,6 +114,17 @@ async def _post(loaded: Loaded, source: str, settings: HttpSource, bodies: Itera
                 raise SendError(why + through(sent)) from error
             if answer.status_code != httpx.codes.OK:
                 raise SendError(f"{url} answered {answer.status_code}: {_detail(answer)}{through(sent)}")
+
+
+def _trusting(certificate: str | None) -> ssl.SSLContext | None:
+    """Trust the listener's own certificate, which stands in the file, whatever name it is for."""
+    if certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=plain(certificate))
+    return context
 
 
 def _query(settings: HttpSource, body: bytes) -> str:

@@ -12,7 +12,7 @@ import httpx
 import trustme
 from cryptography import x509
 
-from tests.support.bridge import NOBODY, bridge, to, until, uplink
+from tests.support.bridge import NOBODY, bridge, run, to, until, uplink
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,6 +111,13 @@ async def test_the_daemon_speaks_https_and_a_renewed_certificate_is_taken_up_by_
         answer = await daemon.client.get(f"{daemon.url}/connections", headers=bearer(ADMIN))
         assert answer.status_code == 200
         await daemon.accept("lrc", uplink(1))
+        port = daemon.url.rpartition(":")[2]
+        (tmp_path / "known").mkdir()
+        listening = text.replace("0.0.0.0:0", f"0.0.0.0:{port}").replace("!file ", "!file ../")
+        (tmp_path / "known" / "mqttbridge.yaml").write_text(listening)
+        sent = await run("send", "--config", str(tmp_path / "known" / "mqttbridge.yaml"), "--source", "lrc")
+        assert sent.process is not None
+        assert sent.process.returncode == 0, sent.text
         second = await asyncio.to_thread(renew, tmp_path)
 
         async def taken() -> bool:

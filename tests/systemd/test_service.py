@@ -110,7 +110,7 @@ def test_the_example_of_credentials_is_taken(analyze: str, installed: Path) -> N
         ("NotifyAccess", "main"),
         ("WatchdogSec", "30"),
         ("DynamicUser", "yes"),
-        ("StateDirectory", "mqttbridge"),
+        ("StateDirectory", "mqttbridge mqttbridge/connections.d mqttbridge/flows.d"),
         ("StateDirectoryMode", "0700"),
         ("RuntimeDirectory", "mqttbridge"),
         ("RuntimeDirectoryMode", "0700"),
