@@ -63,7 +63,13 @@ def test_it_ends_after_as_many_lines_as_asked_for(capsys: pytest.CaptureFixture[
 
 
 def test_off_a_terminal_a_line_of_the_tap_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    long = line(1, dev_eui="0018B20000000B20", topic="a/b", connections=("a-customer-with-a-name",) * 9, document=b"{}")
+    long = line(
+        1,
+        dev_eui="0018B20000000B20",
+        topic="a/b",
+        connections=("a-customer-with-a-name",) * 9,
+        document=msgspec.Raw(b"{}"),
+    )
     follow(Answering(line(2, what="parked", reason="why not " * 30), long), Wish(), None, as_json=False)
     parked, came = capsys.readouterr().out.splitlines()
     assert parked.endswith("why not why not")

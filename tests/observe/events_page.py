@@ -33,7 +33,8 @@ by connection, source, device, name, level and time, and goes on with `--follow`
     mqttbridge events --follow --json
 
 With `--json` an event has its `id` (rising), `at` (ISO 8601, UTC), `level`, `event` and the fields of the table; what
-was kept of a throttled kind of news is what was written: 20 lines a minute, then one with `left_out`.
+was kept of a throttled kind of news is what was written: 20 lines a minute, then one with `left_out`. Without it, long
+lines are wrapped on a terminal; where stdout is no terminal (`| grep acme`), each event is one line.
 
 This page is written by `python -m tests.observe.events_page`; the table stands in `mqttbridge/observe/events.py`.
 
