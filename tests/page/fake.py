@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-import time
 import urllib.parse
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
-
-import uvicorn
+from typing import Any
 
 from mqttbridge.api.origin import foreign
 from mqttbridge.api.page import Page, is_public, read_files
 from mqttbridge.settings.jsonschema import connection_schema
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ADMIN = "an-admin-token-for-tests"
 READER = "a-reading-token-for-tests"
@@ -401,21 +393,3 @@ def furnished() -> FakeDaemon:
         fake.uplink("acme", f"0018B2000000{number:04X}")
     fake.uplink("acme", "0018B20000000BAD", "parked", "The field CustomerID is not in the document.")
     return fake
-
-
-@contextmanager
-def served(app: Json) -> Iterator[str]:
-    """Serve an application on a free port, in a thread; give its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 10
-    while not server.started:
-        assert time.monotonic() < until, "the server does not start"
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)

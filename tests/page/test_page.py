@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.page.browser import AUDIT, CHROMIUM, sign_in, tab
-from tests.page.fake import ADMIN, HIDDEN, READER, FakeDaemon, furnished, served
+from tests.page.browser import AUDIT, CHROMIUM, button, look_again, served, sign_in, tab
+from tests.page.fake import ADMIN, HIDDEN, READER, FakeDaemon, furnished
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -54,15 +54,6 @@ def admin(page: Page) -> Page:
     page.add_init_script(f"sessionStorage.setItem('mqttbridge-token', '{ADMIN}')")
     page.goto("/")
     return page
-
-
-def button(page: Page, name: str) -> object:
-    return page.get_by_role("button", name=name, exact=True)
-
-
-def look_again(page: Page) -> None:
-    """Have the page ask now what it would ask within two seconds, as when it is shown again."""
-    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def test_a_wrong_token_is_told_and_a_good_one_lasts_over_a_reload_until_sign_out(page: Page) -> None:
