@@ -90,14 +90,19 @@ class Crew(Generic[P]):
     async def remove(self, names: Iterable[str]) -> None:
         """Stop these, all at once, wait until each has ended, and forget them. Ids that are not here are passed by."""
         leaving = [name for name in names if name in self._parts]
-        for number, name in enumerate(leaving, 1):
-            self._parts[name].stop()
-            if number % SLICE == 0:
-                await anyio.lowlevel.checkpoint()
+        await self.ask_to_end(leaving)
         for name in leaving:
             if (ended := self._ended.pop(name, None)) is not None:
                 await ended.wait()
             self._parts.pop(name, None)
+
+    async def ask_to_end(self, names: Iterable[str]) -> None:
+        """Ask these to end, and do not wait for it: a few at a time, so that others have their turn."""
+        for number, name in enumerate(names, 1):
+            if (part := self._parts.get(name)) is not None:
+                part.stop()
+            if number % SLICE == 0:
+                await anyio.lowlevel.checkpoint()
 
     def stop(self) -> None:
         """Ask all of them to end."""
