@@ -324,3 +324,23 @@ def _renew(certs: Certificates, directory: Path) -> None:
     for name, text in (("acme.crt", pair.certificate), ("acme.key", pair.key)):
         (directory / f"{name}.new").write_text(text)
         (directory / f"{name}.new").replace(directory / name)
+
+
+async def test_a_session_that_ends_slowly_holds_up_no_other_that_restarts(tmp_path: Path) -> None:
+    async with mosquitto(tmp_path / "slow") as slow, mosquitto(tmp_path / "quick") as quick:
+        connections = {"slow": to(slow, actionTimeout="10s"), "quick": to(quick)}
+        async with bridge(tmp_path, connections=connections) as daemon:
+            await daemon.until_state("slow", "OPENED")
+            await daemon.until_state("quick", "OPENED")
+            slow.freeze()
+            await daemon.accept("lrc", uplink(1))
+            await daemon.until_account("quick", delivered=1)
+            for connection in connections.values():
+                connection["configuration"]["keepAlive"] = "30s"
+            daemon.write(config(connections=connections))
+            daemon.signal(signal.SIGHUP)
+            await daemon.until_said("connection.opened", 2, connection="quick")
+            # The one at the frozen broker still waits for its acknowledgement.
+            assert not daemon.said("config.reloaded")
+            slow.thaw()
+            await daemon.until_said("config.reloaded")
