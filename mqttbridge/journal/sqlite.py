@@ -41,7 +41,7 @@ __all__ = ["SqliteJournal"]
 FILE = "journal.db"
 WAITING_BYTES = 16 * 1024 * 1024
 """Bodies that wait for the writer; further appenders wait."""
-TAIL_BYTES = 8 * 1024 * 1024
+TAIL_BYTES = 4 * 1024 * 1024
 
 
 class SqliteJournal:
