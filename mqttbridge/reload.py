@@ -25,6 +25,7 @@ from mqttbridge.crew import SLICE
 from mqttbridge.errors import ConfigError, HistoryFailed, JournalError
 from mqttbridge.files import ConfigFiles, Secrets
 from mqttbridge.observe.log import get_logger
+from mqttbridge.renewal import Renewal
 from mqttbridge.routing import Router
 from mqttbridge.settings.advice import advice
 from mqttbridge.settings.diff import Action, diff, in_force, renewed
@@ -103,6 +104,7 @@ class Reloader:
         """The configuration in force."""
         self.problem = ""
         """Why the file as it stands is not in force: a sentence, empty while it is."""
+        self.renewal = Renewal(clock)
         self.on_applied: Callable[[Settings], object] = lambda _: None
         """Called in the loop after another configuration has come into force, with the one before."""
         self._parts = parts
@@ -161,6 +163,7 @@ class Reloader:
         try:
             return await self._take_up(quiet=quiet)
         except ConfigError as error:
+            self.renewal.right()  # whatever is wrong with the files, this tells it
             return self._refused(error.problems)
         except JournalError as error:
             self._retry_at = self._clock.monotonic() + RETRY
@@ -184,9 +187,14 @@ class Reloader:
         else:
             await self._apply(fresh)
         self._secrets.hold(self.loaded.secrets)
-        self.problem = ""
-        self._metrics.reloaded(ok=True, at=self._clock.now())
+        self._well()
         return report
+
+    def _well(self) -> None:
+        """Take note that the file as it stands is in force."""
+        self.problem = ""
+        self.renewal.right()
+        self._metrics.reloaded(ok=True, at=self._clock.now())
 
     def _refused(self, problems: Iterable[str]) -> PlanReport:
         lines = tuple(problems)
@@ -345,6 +353,7 @@ class Reloader:
                 # Whatever did not come into force for the disk's sake is a change still.
                 self._retry_at = None
                 self._files.forget()
+            self.renewal.look()
             if files := await self._files.changed():
                 await self._changed(files)
 
@@ -352,7 +361,7 @@ class Reloader:
         """Take up files that changed: all of it if they are watched, else renewed certificates alone."""
         if self.loaded.settings.watch:
             await self._one_reload(quiet=True)
-        elif files.isdisjoint(self.loaded.certificate_files):
+        elif files.isdisjoint(self.loaded.certificate_files) and not self.renewal.wrong:
             self._files.pass_by()
         else:
             async with self._one:
@@ -364,8 +373,8 @@ class Reloader:
             return
         try:
             await self._take_up_renewed()
-        except ConfigError:
-            return  # somebody is in the middle of an edit, and asks for a reload when it is done
+        except ConfigError as error:
+            self.renewal.refused(error.problems)  # one of two files, as yet, or an edit that is not done
         except JournalError:
             self._retry_at = self._clock.monotonic() + RETRY  # the journal itself tells of its disk
         except Exception:  # a bug here must not end the daemon
@@ -377,11 +386,13 @@ class Reloader:
         secrets = (*self.loaded.secrets, *read.secrets)
         renewal = msgspec.structs.replace(self.loaded, settings=settings, secrets=secrets)
         fresh = await anyio.to_thread.run_sync(self._compared, renewal)
-        if fresh.difference.empty:
-            return
-        # What was warned of is no news, and may be of the certificate before; `certificate.expiring` tells of this one.
-        whole = msgspec.structs.replace(self.loaded, settings=settings)
-        await self._apply(msgspec.structs.replace(fresh, loaded=whole, warnings=()))
-        self._secrets.hold(secrets)
+        self.renewal.right()
+        if not fresh.difference.empty:
+            # What was warned of is no news, and may be of the certificate before; `certificate.expiring` tells of this.
+            whole = msgspec.structs.replace(self.loaded, settings=settings)
+            await self._apply(msgspec.structs.replace(fresh, loaded=whole, warnings=()))
+            self._secrets.hold(secrets)
         for one in (*fresh.difference.connections, *fresh.difference.sources):
             log.info("config.renewed", **{one.part: one.id})
+        if self.problem and self.loaded.settings == read.settings:
+            self._well()  # all that the file lacked was a certificate that fits

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mqttbridge.journal.sqlite import SqliteJournal
     from mqttbridge.model import Counts
     from mqttbridge.parts import Parts
+    from mqttbridge.renewal import Renewal
 
 __all__ = ["Stores", "Vitals"]
 
@@ -41,6 +42,7 @@ class Reloading(Protocol):
     """Who knows why a changed file is not in force."""
 
     problem: str
+    renewal: Renewal
 
 
 class Vitals:
@@ -71,7 +73,8 @@ class Vitals:
 
     def attention(self) -> tuple[str, ...]:
         """Say what else is wrong with the daemon as a whole, while uplinks are accepted."""
-        return tuple(filter(None, (self.reloader.problem, self._stores.history.problem())))
+        reloader = self.reloader
+        return tuple(filter(None, (reloader.problem, reloader.renewal.problem, self._stores.history.problem())))
 
     def _held_up(self) -> tuple[str, ...]:
         """Say what keeps downlinks from coming in, or from going on to their network server."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
+import structlog
 
 from mqttbridge import reload
 from mqttbridge.clock import SystemClock
@@ -187,6 +188,51 @@ async def test_a_certificate_that_is_renewed_while_the_disk_fails_is_taken_up_la
         await until(lambda: world.journal.asked)
         world.journal.fails = False
         await until(lambda: world.configuration.trusted_ca_certificate == other.ca.rstrip("\n"))
+
+
+async def test_a_renewed_certificate_that_cannot_be_used_is_told_once_when_it_rests_and_shown_until_it_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certs = await anyio.to_thread.run_sync(Certificates)
+    first, second = [await anyio.to_thread.run_sync(certs.issue, "client") for _ in range(2)]
+    (tmp_path / "a.crt").write_text(first.certificate)
+    (tmp_path / "a.key").write_text(first.key)
+    text = "connections: {acme: {configuration: {hostName: h, certificate: !file a.crt, privateKey: !file a.key}}}\n"
+    world = await began(tmp_path, text)
+    renewal, now = world.reloader.renewal, world.configuration
+    with structlog.testing.capture_logs() as said:
+        async with running(world):
+            await until(lambda: world.reloader._files._seen)
+            (tmp_path / "a.crt").write_text(second.certificate)
+            await until(lambda: renewal.wrong)
+            assert not renewal.problem, "the other file may still come"
+            monkeypatch.setattr("mqttbridge.renewal.PATIENCE", 0.1)
+            await until(lambda: renewal.problem)
+            assert "does not" in renewal.problem
+            assert "a.crt" in renewal.problem or "certificate" in renewal.problem
+            (tmp_path / "a.crt").write_text("garbage")
+            await until(lambda: "PEM" in renewal.problem)
+            assert world.configuration == now, "what is in force goes on"
+            await anyio.sleep(0.2)  # nothing more is to be said, however long it lasts
+            assert [one["event"] for one in said].count("certificate.rejected") == 2
+            (tmp_path / "a.crt").write_text(second.certificate)
+            (tmp_path / "a.key").write_text(second.key)
+            await until(lambda: not renewal.problem)
+            assert world.configuration.certificate == second.certificate.rstrip("\n")
+
+
+async def test_a_file_that_was_rejected_for_its_certificate_is_in_force_when_that_is_right(tmp_path: Path) -> None:
+    certs = await anyio.to_thread.run_sync(Certificates)
+    (tmp_path / "ca.crt").write_text(certs.ca)
+    text = "connections: {acme: {configuration: {hostName: h, trustedCaCertificate: !file ca.crt}}}\n"
+    world = await began(tmp_path, text)
+    async with running(world):
+        (tmp_path / "ca.crt").write_text("garbage")
+        await world.reloader.reload()
+        assert world.reloader.problem
+        assert not world.reloader.renewal.wrong, "it is told"
+        (tmp_path / "ca.crt").write_text(certs.ca)
+        await until(lambda: not world.reloader.problem)
 
 
 async def test_a_key_that_may_be_read_again_is_taken_up_though_nobody_wrote_it(

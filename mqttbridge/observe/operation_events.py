@@ -50,6 +50,13 @@ OPERATION_EVENTS: Mapping[str, Event] = MappingProxyType(
             "A certificate or key was renewed on disk, and is taken up; the rest of the configuration was not read.",
             "The connection is made anew with it.",
         ),
+        "certificate.rejected": Event(
+            "warning",
+            ("reason",),
+            "A certificate or key was renewed on disk and cannot be used, such as one that does not fit the other, and "
+            "the files have rested for a minute. While `watch` is true, `config.rejected` tells it.",
+            "What is in force goes on until it expires. Put the right files in place; they are taken up by themselves.",
+        ),
         "api.edited": Event(
             "info",
             ("what", "connection", "flow", "role", "client"),
