@@ -14,6 +14,7 @@ them up, in one step of the loop; then ends what ends, and begins what begins.
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -117,6 +118,7 @@ class Reloader:
         self._asked = anyio.Event()
         self._one = anyio.Lock()
         self._closed = False
+        self._warned = frozenset((*loaded.warnings, *advice(loaded.settings)))
         self._clock = clock
         metrics.reloaded(ok=True, at=clock.now())
 
@@ -276,20 +278,35 @@ class Reloader:
         async with anyio.create_task_group() as ending:
             ending.start_soon(parts.sources.remove, [one.id for one in difference.sources if one.action in ends])
             ending.start_soon(parts.remove_ways_back, list(before))
-            ending.start_soon(parts.sessions.remove, leaving)
+            ending.start_soon(self._exchange_sessions, difference, leaving)
         orphans = await self._orphans()
         for id_, dispatcher in before.items():
             if id_ in parts.configured or id_ in orphans:
                 parts.add_way_back(id_, dispatcher)
-        for number, id_ in enumerate((one.id for one in difference.connections if one.action in begins), 1):
-            parts.add_session(id_)
-            if number % SLICE == 0:
-                await anyio.lowlevel.checkpoint()
         for one in difference.sources:
             if one.action in begins:
                 parts.add_source(one.id)
             elif one.action is Action.CHANGE:
                 parts.change_source(one.id)
+
+    async def _exchange_sessions(self, difference: Diff, leaving: Collection[str]) -> None:
+        """Begin and end sessions; one that restarts begins as soon as it has ended itself, however slow others are."""
+        parts = self._parts
+
+        async def exchange(id_: str, *, again: bool) -> None:
+            await parts.sessions.remove([id_])
+            if again:
+                parts.add_session(id_)
+
+        await parts.sessions.ask_to_end(leaving)
+        async with anyio.create_task_group() as exchanging:
+            for number, one in enumerate(difference.connections, 1):
+                if one.action is Action.START:
+                    parts.add_session(one.id)
+                elif one.action is not Action.CHANGE:
+                    exchanging.start_soon(functools.partial(exchange, one.id, again=one.action is Action.RESTART))
+                if number % SLICE == 0:
+                    await anyio.lowlevel.checkpoint()
 
     async def _orphans(self) -> list[str]:
         """Give the sources that downlinks wait for, configured or not."""
@@ -315,7 +332,10 @@ class Reloader:
         for each in difference.needs_restart:
             log.warning("config.needs_restart", reason=f"{each.name} is {each.new} only after a restart of the daemon")
         for warning in fresh.warnings:
-            log.warning("config.warning", reason=warning)
+            # What stands there since the last time was told then.
+            if warning not in self._warned:
+                log.warning("config.warning", reason=warning)
+        self._warned = frozenset(fresh.warnings)
         number = {action: sum(one.action is action for one in changes) for action in Action}
         log.info(
             "config.reloaded",

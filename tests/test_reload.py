@@ -344,3 +344,15 @@ async def test_a_session_that_ends_slowly_holds_up_no_other_that_restarts(tmp_pa
             assert not daemon.said("config.reloaded")
             slow.thaw()
             await daemon.until_said("config.reloaded")
+
+
+async def test_a_warning_that_stands_since_the_start_is_told_once(tmp_path: Path, plain_mosquitto: Mosquitto) -> None:
+    flows = {"off": {"connections": ["asleep"]}}
+    asleep = {**to(plain_mosquitto), "active": False}
+    async with bridge(tmp_path, connections={"acme": to(plain_mosquitto), "asleep": asleep}, flows=flows) as daemon:
+        warned = len(daemon.said("config.warning"))
+        assert warned
+        for validity in ("1h", "2h"):
+            acme = to(plain_mosquitto, uplinkTimeValidity=validity)
+            await reloaded(daemon, connections={"acme": acme, "asleep": asleep}, flows=flows)
+        assert len(daemon.said("config.warning")) == warned
