@@ -17,6 +17,7 @@ import anyio
 import rich_click as click
 
 from mqttbridge import __version__
+from mqttbridge.ask.printing import while_read
 from mqttbridge.cli_ask import COMMANDS, config_option
 from mqttbridge.clock import SystemClock
 from mqttbridge.errors import ConfigError, MqttBridgeError, StartError
@@ -50,7 +51,21 @@ log_level_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.RichGroup):
+    """The commands; that nobody reads what they print, as behind `| head`, is no failure."""
+
+    def make_context(self, *given: Any, **named: Any) -> click.Context:  # noqa: ANN401 (as click hands it over)
+        """Read the command line; this prints the help."""
+        with while_read():
+            return super().make_context(*given, **named)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 (likewise)
+        """Run the command."""
+        with while_read():
+            return super().invoke(ctx)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mqttbridge")
 def cli() -> None:
     """Bring LoRaWAN uplinks from network servers to MQTT brokers, without losing any.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mqttbridge.ask.wording import Line
 
-__all__ = ["NobodyReads", "Printer", "ended"]
+__all__ = ["NobodyReads", "Printer", "ended", "while_read"]
 
 STYLES = {"bad": "bold red", "head": "bold", "plain": ""}
 
@@ -54,6 +57,33 @@ def ended() -> int:
     """Say that the daemon is gone while its answer went on; give the exit code."""
     print("mqttbridge has ended, or begins anew: nothing more comes from it", file=sys.stderr)  # noqa: T201 (likewise)
     return 1
+
+
+@contextmanager
+def while_read() -> Iterator[None]:
+    """Run what prints and ends; when nobody reads stdout any more, it ends with 0 and without a word."""
+    try:
+        try:
+            yield
+        except SystemExit as ending:
+            if isinstance(ending.__context__, BrokenPipeError):
+                # Rich has noticed it by itself, and led stdout to nowhere.
+                raise SystemExit(0) from None
+            print(end="", flush=True)  # noqa: T201 (what is printed is written now, or not at all)
+            raise
+        print(end="", flush=True)  # noqa: T201 (likewise)
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        _to_nowhere()
+        raise SystemExit(0) from None
+
+
+def _nobody_reads() -> bool:
+    """Tell whether it is stdout whose reader is gone."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _to_nowhere() -> None:
