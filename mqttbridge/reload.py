@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -30,6 +30,7 @@ from mqttbridge.renewal import Renewal
 from mqttbridge.routing import Router
 from mqttbridge.settings.advice import advice
 from mqttbridge.settings.diff import Action, diff, in_force, renewed
+from mqttbridge.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from mqttbridge.observe.metrics import Metrics
     from mqttbridge.observe.notify import Notifier
     from mqttbridge.parts import Parts
-    from mqttbridge.settings.diff import Diff, PartChange
+    from mqttbridge.settings.diff import Diff
     from mqttbridge.settings.loader import Loaded
     from mqttbridge.settings.schema import Settings
     from mqttbridge.vitals import Stores
@@ -118,7 +119,7 @@ class Reloader:
         self._asked = anyio.Event()
         self._one = anyio.Lock()
         self._closed = False
-        self._warned = frozenset((*loaded.warnings, *advice(loaded.settings)))
+        self._telling = Telling((*loaded.warnings, *advice(loaded.settings)))
         self._clock = clock
         metrics.reloaded(ok=True, at=clock.now())
 
@@ -247,8 +248,8 @@ class Reloader:
 
     # -- applying -------------------------------------------------------------------------------------------------
 
-    async def _apply(self, fresh: _Fresh) -> None:
-        """Put a configuration in force. Raises `JournalError`: then nothing was changed."""
+    async def _apply(self, fresh: _Fresh, *, quiet: bool = False) -> None:
+        """Put a configuration in force. `quiet`: no warnings. Raises `JournalError`: then nothing was changed."""
         began = self._clock.monotonic()
         before, difference = self.loaded.settings, fresh.difference
         settings = in_force(before, fresh.loaded.settings)
@@ -259,7 +260,10 @@ class Reloader:
         self._parts.take_over(settings, fresh.router)
         await self._parts.reconfigure(leaving)
         await self._exchange(difference, leaving)
-        await self._tell(fresh, self._clock.monotonic() - began)
+        if not quiet:
+            self._telling.warn(fresh.warnings)
+        counts, seconds = self._stores.journal.counts(), self._clock.monotonic() - began
+        await self._telling.tell(difference, configured=settings.connections, counts=counts, seconds=seconds)
         self.on_applied(before)
 
     async def _configure(self, settings: Settings) -> None:
@@ -316,47 +320,6 @@ class Reloader:
             # It says so itself. What waits for a source that is gone is told so after the next start.
             return []
 
-    # -- telling --------------------------------------------------------------------------------------------------
-
-    async def _tell(self, fresh: _Fresh, seconds: float) -> None:
-        """Tell what was done, a line for each part."""
-        difference = fresh.difference
-        changes = (*difference.connections, *difference.sources, *difference.flows)
-        counts = self._stores.journal.counts()
-        for place, one in enumerate(changes, 1):
-            self._tell_one(one, queued=counts[one.id].queued if one.id in counts else 0)
-            if place % SLICE == 0:
-                await anyio.lowlevel.checkpoint()
-        if difference.daemon:
-            log.info("config.applied", change="change", properties=[each.name for each in difference.daemon])
-        for each in difference.needs_restart:
-            log.warning("config.needs_restart", reason=f"{each.name} is {each.new} only after a restart of the daemon")
-        for warning in fresh.warnings:
-            # What stands there since the last time was told then.
-            if warning not in self._warned:
-                log.warning("config.warning", reason=warning)
-        self._warned = frozenset(fresh.warnings)
-        number = {action: sum(one.action is action for one in changes) for action in Action}
-        log.info(
-            "config.reloaded",
-            started=number[Action.START],
-            stopped=number[Action.STOP],
-            restarted=number[Action.RESTART],
-            changed=number[Action.CHANGE] + len(difference.daemon),
-            seconds=round(seconds, 3),
-        )
-
-    def _tell_one(self, one: PartChange, *, queued: int) -> None:
-        facts: dict[str, Any] = {one.part: one.id, "change": f"{one.action}: {one.why}" if one.why else str(one.action)}
-        if one.properties:
-            facts["properties"] = [each.name for each in one.properties]
-        if one.part == "connection" and one.action is Action.STOP:
-            facts["queued"] = queued
-        log.info("config.applied", **facts)
-        gone = one.part == "connection" and one.id not in self.loaded.settings.connections
-        if gone and queued:
-            log.warning("connection.orphaned", connection=one.id, queued=queued)
-
     # -- files and signals ----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -410,7 +373,7 @@ class Reloader:
         if not fresh.difference.empty:
             # What was warned of is no news, and may be of the certificate before; `certificate.expiring` tells of this.
             whole = msgspec.structs.replace(self.loaded, settings=settings)
-            await self._apply(msgspec.structs.replace(fresh, loaded=whole, warnings=()))
+            await self._apply(msgspec.structs.replace(fresh, loaded=whole), quiet=True)
             self._secrets.hold(secrets)
         for one in (*fresh.difference.connections, *fresh.difference.sources):
             log.info("config.renewed", **{one.part: one.id})

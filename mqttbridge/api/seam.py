@@ -92,7 +92,7 @@ class Editor(Protocol):
         ...
 
     async def try_out(self, id_: str | None, document: Mapping[str, Any]) -> Tested:
-        """Check a document as `create` (without an id) or `replace` would, then the broker, step by step; keep nothing."""
+        """Check a document as `create` (without an id) or `replace` would, then the broker, by steps; keep nothing."""
         ...
 
 
@@ -211,7 +211,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Views(Protocol):
-    """The running daemon, to look at. Nothing here changes a file. Raises `Refused` (404 for an id that is not there)."""
+    """The running daemon, to look at; nothing here changes a file. Raises `Refused` (404: there is no such id)."""
 
     def status(self) -> Status:
         """Show every part of it, now."""
@@ -242,7 +242,14 @@ class Views(Protocol):
         ...
 
     async def events(
-        self, *, limit: int, level: str = "info", name: str = "", connection: str = "", since: int = 0, after: int = 0
+        self,
+        *,
+        limit: int,
+        level: str = "info",
+        name: str = "",
+        connection: str = "",
+        since: int = 0,
+        after: int = 0,
     ) -> list[KeptEvent]:
         """Give events as the history keeps them, oldest first."""
         ...

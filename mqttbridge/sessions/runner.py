@@ -109,8 +109,7 @@ class BrokerSession:
         self._link: Link | None = None
         self._grant = Grant()
         self._dead: asyncio.Future[LinkError] | None = None
-        self._connect_by = 0.0
-        self._connect_limit = 0
+        self._connect_by, self._connect_limit = 0.0, 0
 
     def _link_options(self, client_id: str) -> LinkOptions:
         """With downlinks the broker keeps our session, and what is published while we are away."""

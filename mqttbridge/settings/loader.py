@@ -106,13 +106,15 @@ def load(
         warnings=problems.warnings(),
         files=references.files,
         certificate_files=references.certificate_files,
-        owners={
-            (KINDS[section], id_): files.owners.get((KINDS[section], id_), path)
-            for section in BESIDE
-            for id_ in getattr(settings, section)
-        },
+        owners=_owners(settings, files, path),
         etags=files.etags,
     )
+
+
+def _owners(settings: Settings, files: _Files, path: Path) -> dict[PartKey, Path]:
+    """Give the file that has each connection and flow."""
+    keys = [(KINDS[section], id_) for section in BESIDE for id_ in getattr(settings, section)]
+    return {key: files.owners.get(key, path) for key in keys}
 
 
 def find_state_directory(path: Path, *, environ: collections.abc.Mapping[str, str]) -> Path:
