@@ -24,7 +24,7 @@ __all__ = [
 
 LATEST = 253_402_300_799_999
 """The last moment of the year 9999, in ms."""
-Number = Annotated[int, Meta(ge=1, le=2**53)]
+Number = Annotated[int, Meta(ge=1)]
 Moment = Annotated[int, Meta(ge=0, le=LATEST)]
 
 

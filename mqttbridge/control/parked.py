@@ -33,6 +33,8 @@ __all__ = ["ParkedDesk"]
 DEFAULT_LIMIT = 50
 MOST = 1000
 MOST_NUMBER = 999_999_999
+DIGITS = 1000
+"""No number that is written longer is looked at."""
 NAMES_SAID = 5
 """Numbers that a sentence names."""
 
@@ -69,10 +71,11 @@ class ParkedDesk:
 
     async def _one(self, scope: Scope, _receive: Receive, send: Send) -> None:
         async with answering(send):
-            number = whole_number(query_of(scope, ("number",)), "number", 0, most=MOST_NUMBER)
-            if not number:
+            written = query_of(scope, ("number",)).get("number", "")
+            if not (written.isascii() and written.isdigit()) or len(written) > DIGITS:
                 raise BadRequest("say which one: ?number=")
-            found = await self._journal.parked_one(number)
+            number = int(written)
+            found = await self._journal.parked_one(number) if number <= self._journal.last_parked else None
             if found is None:
                 raise _none_of([number])
             entry = msgspec.structs.asdict(_entry(found.parked))
@@ -121,7 +124,7 @@ class ParkedDesk:
     async def _numbers(self, wish: UnparkWish, *, retry: bool) -> tuple[int, ...]:
         """Give the numbers, if each of them may be taken up. Raises `Refused`."""
         numbers = sorted(set(wish.numbers))
-        found = await self._journal.parked_named(numbers)
+        found = await self._journal.parked_named([one for one in numbers if one <= self._journal.last_parked])
         if unknown := sorted(set(numbers) - {one.number for one in found}):
             raise _none_of(unknown)
         for one in found:
@@ -178,4 +181,5 @@ def _document(body: bytes) -> Raw:
 def _none_of(numbers: Sequence[int]) -> Refused:
     some = ", ".join(str(number) for number in numbers[:NAMES_SAID])
     more = f" and {len(numbers) - NAMES_SAID} more" if len(numbers) > NAMES_SAID else ""
-    return Refused(404, f"there is no parked uplink {some}{more}; `mqttbridge parked list` shows those that there are")
+    which = f"number{'' if len(numbers) == 1 else 's'} {some}{more}"
+    return Refused(404, f"there is no parked uplink with {which}; `mqttbridge parked list` shows those that there are")

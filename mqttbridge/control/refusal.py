@@ -6,7 +6,7 @@ import contextlib
 import difflib
 from typing import TYPE_CHECKING
 
-from mqttbridge.control.request import BadRequest
+from mqttbridge.control.request import BadRequest, TooLarge
 from mqttbridge.errors import HistoryFailed, JournalError
 from mqttbridge.sources.asgi import problem
 
@@ -34,7 +34,7 @@ async def answering(send: Send) -> AsyncIterator[None]:
     try:
         yield
     except BadRequest as error:
-        await problem(send, 400, str(error))
+        await problem(send, 413 if isinstance(error, TooLarge) else 400, str(error))
     except Refused as error:
         await problem(send, error.status, str(error))
     except (JournalError, HistoryFailed) as error:

@@ -12,15 +12,21 @@ if TYPE_CHECKING:
 
     from mqttbridge.sources.asgi import Receive, Scope
 
-__all__ = ["BadRequest", "body_of", "query_of", "whole_number"]
+__all__ = ["BadRequest", "TooLarge", "body_of", "query_of", "whole_number"]
 
 T = TypeVar("T")
 MAX_BODY = 1024 * 1024
 """Bytes."""
+DISCARDED = 16 * MAX_BODY
+"""What is read of a body that is too large, so that its sender sees the answer and not a reset."""
 
 
 class BadRequest(Exception):
     """The request gets 400, with this sentence."""
+
+
+class TooLarge(BadRequest):
+    """The request gets 413, with this sentence."""
 
 
 def query_of(scope: Scope, known: Collection[str]) -> dict[str, str]:
@@ -45,17 +51,20 @@ def whole_number(query: dict[str, str], name: str, default: int, *, most: int) -
 
 
 async def body_of(receive: Receive, wanted: type[T]) -> T:
-    """Give the body, which is JSON of this type. Raises `BadRequest`."""
+    """Give the body, which is JSON of this type. Raises `BadRequest` and `TooLarge`."""
     body = bytearray()
+    size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
             raise BadRequest("the request ended too soon")
-        body += message["body"]
-        if len(body) > MAX_BODY:
-            raise BadRequest(f"the body is larger than {MAX_BODY} bytes")
-        if not message.get("more_body"):
+        size += len(message["body"])
+        if size <= MAX_BODY:
+            body += message["body"]
+        if size > DISCARDED or not message.get("more_body"):
             break
+    if size > MAX_BODY:
+        raise TooLarge(f"the body is larger than {MAX_BODY} bytes")
     try:
         return msgspec.json.decode(body, type=wanted)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

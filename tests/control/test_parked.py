@@ -99,7 +99,22 @@ async def test_what_is_not_there_is_said_with_what_to_do(here: Here) -> None:
 
 
 PROBLEM_404 = {"type": "about:blank", "title": "Not Found", "status": 404}
-NONE_OF = "there is no parked uplink {}; `mqttbridge parked list` shows those that there are"
+NONE_OF = "there is no parked uplink with number {}; `mqttbridge parked list` shows those that there are"
+
+
+@pytest.mark.parametrize("number", [10**9, 99_999_999_999, 2**63, 10**30])
+async def test_a_number_that_is_huge_is_one_that_is_not_there(here: Here, number: int) -> None:
+    await here.park("acme", 1)
+    status, body = await here.get(f"/parked/one?number={number}")
+    assert (status, body["detail"]) == (404, NONE_OF.format(number))
+    for path in ("/parked/retry", "/parked/drop"):
+        status, body = await here.post(path, numbers=[1, number])
+        assert (status, body["detail"]) == (404, NONE_OF.format(number))
+
+
+async def test_a_body_that_is_too_large_is_413(here: Here) -> None:
+    status, body = await here.post("/parked/drop", numbers=[10**9] * 100_000)
+    assert (status, body["detail"]) == (413, "the body is larger than 1048576 bytes")
 
 
 async def test_numbers_are_retried_and_told(here: Here) -> None:
@@ -114,7 +129,10 @@ async def test_of_numbers_of_which_one_is_unknown_none_is_touched(here: Here) ->
     await here.park("acme", 1, 2)
     for path in ("/parked/retry", "/parked/drop"):
         status, body = await here.post(path, numbers=[1, 2, *range(90, 98)])
-        assert (status, body["detail"]) == (404, NONE_OF.format("90, 91, 92, 93, 94 and 3 more"))
+        assert (status, body["detail"]) == (
+            404,
+            NONE_OF.replace("number", "numbers").format("90, 91, 92, 93, 94 and 3 more"),
+        )
     status, body = await here.post("/parked/drop", numbers=[1], connection="beta")
     assert (status, body["detail"]) == (422, "1 is parked for acme, not for beta")
     assert here.journal.parked_kept() == {"acme": 2}
