@@ -45,6 +45,9 @@ __all__ = ["Editing", "Reloads", "slug"]
 
 MAX_SLUG: Final = 56
 """Characters of an id made of a name; a number may follow."""
+PLANS: Final = 2
+"""How many documents that are tried out are checked at a time: each check reads the whole configuration, in a thread
+that the others and the loop wait for."""
 MAX_TRIES: Final = 10
 """How often an edit begins anew because somebody else wrote the file meanwhile."""
 NO_LINES = re.compile(r"; the message on line \d+ lists those that are")
@@ -113,6 +116,7 @@ class Editing:
         self._try_out = try_out
         self._clock = clock
         self._one = anyio.Lock()
+        self._plans = anyio.CapacityLimiter(PLANS)
 
     async def create(self, kind: Kind, id_: str | None, document: Mapping[str, Any]) -> Edited:
         """Write a new file; without an id one is made of the name."""
@@ -140,7 +144,7 @@ class Editing:
                 return self._created("connection", None, document)
             return self._replaced("connection", id_, document, None)
 
-        edit = await anyio.to_thread.run_sync(_told, planned)
+        edit = await anyio.to_thread.run_sync(_told, planned, limiter=self._plans)
         tested = await self._try_out(edit.id, edit.fresh.settings.connections[edit.id])
         return msgspec.structs.replace(tested, warnings=(*edit.warnings, *tested.warnings))
 

@@ -10,7 +10,7 @@ import stat
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -19,6 +19,7 @@ from mqttbridge.api.seam import Refused
 from mqttbridge.editing import Editing, slug
 from mqttbridge.settings import writing
 from mqttbridge.settings.drafts import document_of
+from mqttbridge.settings.loader import load
 from mqttbridge.settings.reader import etag
 from tests.settings.helpers import write
 from tests.support.edits import LARGE, Edits, document, edits, read
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from mqttbridge.api.seam import Editor, Tested
+    from mqttbridge.settings.loader import Loaded
     from mqttbridge.settings.schema import Connection
 
 ROOT = Path(__file__).parents[1]
@@ -503,6 +505,29 @@ async def test_a_document_is_tried_out_and_nothing_is_kept(tmp_path: Path) -> No
     await refused(409, world.editor.try_out("main", given), world)
     error = await refused(422, world.editor.try_out(None, document("x", password="*****")), world)
     assert error.problems[0].property == "configuration.password"
+
+
+async def test_sixty_documents_that_are_tried_out_at_once_do_not_read_the_configuration_all_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await furnished(tmp_path)
+    lock, now, most = threading.Lock(), 0, 0
+
+    def counted(path: Path, **options: Any) -> Loaded:  # noqa: ANN401 (whatever `load` takes)
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        try:
+            return load(path, **options)
+        finally:
+            with lock:
+                now -= 1
+
+    monkeypatch.setattr("mqttbridge.editing.load", counted)
+    await asyncio.gather(*(world.editor.try_out(None, document("x")) for _ in range(60)))
+    assert len(world.tried) == 60
+    assert most <= 2
 
 
 # -- many at once

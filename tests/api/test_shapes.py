@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -120,6 +121,15 @@ def test_an_unknown_property_is_named_with_what_was_meant() -> None:
     assert found["nam"].endswith("did you mean name?")
     assert "known here: hostName, protocol" in found["configuration.zzz"]
     assert "did you mean" in found["configuration.topicPattern"]
+
+
+def test_fifty_thousand_unknown_properties_do_not_keep_the_loop_busy() -> None:
+    body = {"configuration": {"hostName": "h", **{f"k{number}": 1 for number in range(50_000)}}}
+    begin = time.process_time()
+    with pytest.raises(Misshapen) as caught:
+        connection_of(body)
+    assert time.process_time() - begin < 0.5
+    assert len(caught.value.problems) <= 1000
 
 
 def test_a_name_of_a_megabyte_is_cut() -> None:
