@@ -106,7 +106,7 @@ class DaemonViews:
         """Give one. Raises `Refused`: 404."""
         found = self._loaded.settings.flows.get(id_)
         if found is None:
-            raise Refused(404, f"there is no flow {short(id_, 100)!a}")
+            raise Refused(404, f"there is no flow {short(id_, 100)!r}")
         return self._flow(id_, found)
 
     def counters(self, id_: str) -> Counters:
@@ -303,7 +303,7 @@ def _asking() -> Iterator[None]:
 
 
 def _no_connection(id_: str) -> Refused:
-    return Refused(404, f"there is no connection {short(id_, 100)!a}")
+    return Refused(404, f"there is no connection {short(id_, 100)!r}")
 
 
 def _span(tally: Tally) -> Span:

@@ -125,7 +125,7 @@ def _http(request: Asked, error: Exception) -> Answer:
     """Put what Litestar itself raises into our words."""
     if not isinstance(error, HTTPException) or error.status_code >= 500:  # noqa: PLR2004
         raise error
-    path = ascii(request.scope["path"][:100])
+    path = repr(request.scope["path"][:100])
     match error.status_code:
         case 404:
             return problem(404, f"there is nothing at {path}; GET /openapi.json tells what there is")

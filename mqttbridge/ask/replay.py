@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +14,6 @@ from mqttbridge.errors import AskError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from mqttbridge.ask.client import Daemon
 
@@ -23,6 +24,8 @@ LONG = 600.0
 """Seconds that the uplinks of some days may take."""
 NONE_FOUND = 2
 """The exit code when there is nothing to replay."""
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
+"""As the daemon writes it."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -46,7 +49,11 @@ def replay(daemon: Daemon, wish: Wish, *, as_json: bool) -> int:
         everything=wish.everything,
         dry_run=wish.dry_run,
     )
-    body = daemon.post("/replay", asked, timeout=LONG)
+    try:
+        body = daemon.post("/replay", asked, timeout=LONG)
+    except AskError as error:
+        # The operator wrote times of the clock on the wall, and has to write such again.
+        raise AskError(MOMENT.sub(_local, str(error))) from error
     try:
         done = msgspec.json.decode(body, type=ReplayDone)
     except msgspec.DecodeError as error:
@@ -80,6 +87,12 @@ def _page(done: ReplayDone, wish: Wish) -> Iterator[str]:
 def _when(moment: datetime | None) -> str:
     """Write a moment as the clock on the wall has it."""
     return "?" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _local(found: re.Match[str]) -> str:
+    """Write a moment of a refusal so that `--from` takes it: in milliseconds where it is none of a whole second."""
+    moment = datetime.fromisoformat(found[0]).astimezone().replace(tzinfo=None)
+    return moment.isoformat(" ", "milliseconds" if moment.microsecond else "seconds")
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -174,7 +174,7 @@ def not_a_name(name: str) -> str:
         return ""
     near = difflib.get_close_matches(name, [*EVENTS, *{f"{one.partition('.')[0]}.*" for one in EVENTS}], n=1)
     hint = f"did you mean {near[0]}?" if near else "docs/events.md has the table; uplink.* stands for all of a kind"
-    return f"there is no event {name[:50]!a}: {hint}"
+    return f"there is no event {name[:50]!r}: {hint}"
 
 
 def _number(query: dict[str, str], name: str) -> int:

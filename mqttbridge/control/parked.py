@@ -150,7 +150,7 @@ class ParkedDesk:
     def _must_be_known(self, connection: str | None) -> None:
         if connection is None or connection in self._connections or connection in self._journal.counts():
             return
-        raise Refused(404, f"there is no connection {connection[:100]!a}, and there was none that got uplinks")
+        raise Refused(404, f"there is no connection {connection[:100]!r}, and there was none that got uplinks")
 
 
 def _entry(one: Parked) -> ParkedEntry:

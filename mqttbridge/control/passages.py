@@ -71,8 +71,8 @@ def device_in(text: str) -> str:
     if not bare:
         raise ValueError("name a device by its DevEUI: 16 hex digits, such as 0018B20000000B20")
     wrong = sorted({char for char in bare if char not in DIGITS})
-    why = f"{wrong[0]!a} is no hex digit" if wrong else f"it has {len(bare)} hex digits"
-    raise ValueError(f"{text[:50]!a} is no DevEUI: {why}; a DevEUI has 16, such as 0018B20000000B20")
+    why = f"{wrong[0]!r} is no hex digit" if wrong else f"it has {len(bare)} hex digits"
+    raise ValueError(f"{text[:50]!r} is no DevEUI: {why}; a DevEUI has 16, such as 0018B20000000B20")
 
 
 class Facts(msgspec.Struct, gc=False):

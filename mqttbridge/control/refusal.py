@@ -47,5 +47,5 @@ def reason_not(connections: Mapping[str, Connection], name: str) -> str:
     if connection is None:
         near = difflib.get_close_matches(name, connections, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        return f"there is no connection {name[:100]!a} in the configuration{hint}"
+        return f"there is no connection {name[:100]!r} in the configuration{hint}"
     return "" if connection.active else f"connection {name} has `active: false`, so nothing would be sent"

@@ -81,7 +81,7 @@ def device_of(query: dict[str, str]) -> str:
     text = query.get("device", "").strip()
     device = normal_dev_eui(text)
     if text and not device:
-        raise BadRequest(f"{text[:50]!a} is no DevEUI: it has 16 hex digits, also written 00-18-b2-00-00-00-0b-20")
+        raise BadRequest(f"{text[:50]!r} is no DevEUI: it has 16 hex digits, also written 00-18-b2-00-00-00-0b-20")
     return device
 
 

@@ -220,7 +220,7 @@ def refusal(body: bytes) -> str:
     text = " ".join(text.split())
     if not text:
         return "it gives no reason"
-    return ascii(text if len(text) <= MAX_REASON else text[:MAX_REASON] + "...")[1:-1]
+    return repr(text if len(text) <= MAX_REASON else text[:MAX_REASON] + "...")[1:-1]
 
 
 def enqueued(body: bytes) -> str:

@@ -97,4 +97,4 @@ def _short(said: list[str]) -> str:
     """Join what is said, short and safe in a log line."""
     text = " ".join(": ".join(filter(None, said)).split())
     shortened = text if len(text) <= MAX_REASON else text[:MAX_REASON] + "..."
-    return "".join(one if one.isascii() and one.isprintable() else ascii(one)[1:-1] for one in shortened)
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in shortened)

@@ -30,10 +30,10 @@ def bare(body: bytes) -> bytes:
 
 
 def shown(text: str) -> str:
-    """Give a short form of a foreign text that is safe in a log line: quoted, in ASCII."""
-    found = ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")
+    """Give a short form of a foreign text that is safe in a log line: quoted, what is not printable escaped."""
+    found = repr(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")
     # One character may take ten when it is escaped.
-    return found if len(found) <= 2 * MAX_SHOWN else ascii(text[: MAX_SHOWN // 5] + "...")
+    return found if len(found) <= 2 * MAX_SHOWN else repr(text[: MAX_SHOWN // 5] + "...")
 
 
 def not_json(body: bytes, error: msgspec.DecodeError) -> DocumentError:

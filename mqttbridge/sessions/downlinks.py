@@ -226,7 +226,7 @@ class Downlinks:
         why = "it came with QoS 0 while too many others waited; publish downlinks with QoS 1, or more slowly"
         fields: dict[str, Any] = {
             "connection": self._connection,
-            "topic": ascii(message.topic[:MAX_SHOWN])[1:-1],
+            "topic": repr(message.topic[:MAX_SHOWN])[1:-1],
             "reason": why,
         }
         self._throttle.tell("warning", "downlink.rejected", (self._connection, "overflow"), **fields)

@@ -306,7 +306,7 @@ def _client(scope: Scope) -> str:
 
 def _shown(path: str) -> str:
     """Give a short form of a foreign path that is safe in a log line."""
-    return ascii(path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "...")
+    return repr(path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "...")
 
 
 def _media_type(headers: Mapping[bytes, bytes]) -> bool:

@@ -87,4 +87,4 @@ def normal_dev_eui(text: str) -> str:
 
 def shown(text: str) -> str:
     """Give a short form of a foreign text that is safe in a log line."""
-    return ascii(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")
+    return repr(text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "...")

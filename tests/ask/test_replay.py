@@ -74,6 +74,19 @@ def test_none_is_an_exit_code_of_its_own_with_a_hint(capsys: pytest.CaptureFixtu
     assert "journal.retention" not in page
 
 
+def test_a_refusal_has_the_times_as_the_clock_on_the_wall_has_them() -> None:
+    class Refusing:
+        def post(self, *_: object, **__: object) -> bytes:
+            late = FIRST + timedelta(milliseconds=5)
+            raise AskError(
+                f"from {FIRST.isoformat(timespec='milliseconds')} ({late.isoformat(timespec='milliseconds')})"
+            )
+
+    with pytest.raises(AskError) as refused:
+        command.replay(Refusing(), WISH, as_json=False)
+    assert str(refused.value) == f"from {local(FIRST)} ({local(FIRST)}.005)"
+
+
 def test_json_is_what_the_daemon_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.replay(Asked(DONE), WISH, as_json=True) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(msgspec.json.encode(DONE))

@@ -108,7 +108,7 @@ def test_a_user_that_is_none_is_refused(bad: str) -> None:
             b"<html>\n<b>502</b>\x1b</html>",
             "the answer is not one of The Things Stack: '<html> <b>502</b>\\x1b</html>'",
         ),
-        ('{"message":"ä\u202e"}'.encode(), "\\xe4\\u202e"),
+        ('{"message":"ä\u202e"}'.encode(), "ä\\u202e"),
     ],
 )
 def test_a_refusal_is_one_short_sentence(body: bytes, says: str) -> None:
@@ -118,7 +118,7 @@ def test_a_refusal_is_one_short_sentence(body: bytes, says: str) -> None:
 @given(st.binary(max_size=300))
 def test_any_refusal_gives_a_safe_text(body: bytes) -> None:
     said = tts.refusal(body)
-    assert said.isascii()
+    assert said.isprintable()
     assert said.isprintable()
     assert len(said) < 300
 
