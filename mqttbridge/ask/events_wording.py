@@ -22,7 +22,9 @@ WIDTH = 80
 INDENT = "    "
 SUBJECTS = ("flow", "connection", "source", "dev_eui")
 """Fields that say to what it happened."""
-HEAD = frozenset({"id", "at", "level", "event", "reason", *SUBJECTS})
+DOES = " "
+"""What no field is named."""
+HEAD = frozenset({"id", "at", "level", "event", "reason", DOES, *SUBJECTS})
 STYLES: Mapping[str, Literal["bad", "head", "plain"]] = {"error": "bad", "warning": "head"}
 
 
@@ -30,8 +32,10 @@ def lines_of(event: Mapping[str, Any], zone: tzinfo | None = None, *, wrapped: b
     """Give the lines of one event, or one if it is not to be wrapped; its time is local, or of this zone."""
     at = datetime.fromisoformat(event["at"]).astimezone(zone)
     level = event["level"]
+    event = _in_words(event)
     words = [f"{at:%Y-%m-%d %H:%M:%S}", level.upper() if level in STYLES else "", event["event"]]
-    words += [_value(event[name]) for name in SUBJECTS if name in event]
+    words += [_subject(event["event"], name, event[name]) for name in SUBJECTS if name in event]
+    words.append(event.get(DOES, ""))
     reason, *more = str(event.get("reason", "")).strip().split("\n")
     others = [f"{name}={_value(value)}" for name, value in event.items() if name not in HEAD]
     head = " ".join(word for word in words if word)
@@ -52,6 +56,23 @@ def lines_of(event: Mapping[str, Any], zone: tzinfo | None = None, *, wrapped: b
             break_long_words=False,
         ):
             yield Line(line, style)
+
+
+def _subject(event: str, kind: str, value: object) -> str:
+    """Name to what it happened, and what that is where the event does not say so."""
+    return _value(value) if kind == "dev_eui" or event.startswith(f"{kind}.") else f"{kind} {_value(value)}"
+
+
+def _in_words(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Put what a reload did to a part into words, as the plan of it has them: `flow roof changes: matchers`."""
+    if event["event"] != "config.applied":
+        return event
+    rest = {name: value for name, value in event.items() if name not in {"change", "properties"}}
+    verb, _, why = str(event.get("change") or "change").partition(": ")
+    properties = _value(event.get("properties", ""))
+    reason = f"{why} ({properties})" if why and properties else why or properties
+    subject = "" if any(name in event for name in SUBJECTS) else "the daemon "
+    return rest | {DOES: f"{subject}{verb}s", "reason": reason}
 
 
 def _value(value: object) -> str:

@@ -31,8 +31,26 @@ def test_an_event_tells_what_happened_to_what_and_why() -> None:
     )
     assert text("daemon.stopped") == "2026-11-22 14:03:07 daemon.stopped"
     assert text("uplink.missing", dev_eui="0018B20000000B20", source="lrc", fcnt=7, count=2) == (
-        "2026-11-22 14:03:07 uplink.missing lrc 0018B20000000B20 fcnt=7 count=2"
+        "2026-11-22 14:03:07 uplink.missing source lrc 0018B20000000B20 fcnt=7 count=2"
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"flow": "roof", "change": "change", "properties": ["matchers"]}, "flow roof changes: matchers"),
+        ({"flow": "roof", "change": "start: new"}, "flow roof starts: new"),
+        (
+            {"connection": "a", "change": "restart: password changed", "properties": ["password", "name"]},
+            "connection a restarts: password changed (password, name)",
+        ),
+        ({"connection": "a", "change": "stop: removed", "queued": 3}, "connection a stops: removed; queued=3"),
+        ({"change": "change", "properties": ["watch"]}, "the daemon changes: watch"),
+        ({"source": "lrc", "change": None, "properties": 5}, "source lrc changes: 5"),
+    ],
+)
+def test_what_a_reload_did_is_told_in_words(fields: dict[str, Any], said: str) -> None:
+    assert " ".join(text("config.applied", **fields).split()) == f"2026-11-22 14:03:07 config.applied {said}"
 
 
 def test_a_long_one_goes_on_indented() -> None:
