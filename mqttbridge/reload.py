@@ -231,8 +231,10 @@ class Reloader:
             for id_ in new_topics(difference, old, new)[:MAX_SHOWN]:
                 uplinks[id_] = await self._stores.history.latest(id_, LAST)
         devices = [] if difference.empty else await self._devices()
+        queued = {name: counts.queued for name, counts in self._stores.journal.counts().items()}
+        warnings = fresh.warnings
         return await compare(
-            difference, old, new, uplinks=uplinks, devices=devices, warnings=fresh.warnings, applied=applied
+            difference, old, new, uplinks=uplinks, devices=devices, queued=queued, warnings=warnings, applied=applied
         )
 
     async def _devices(self) -> list[Device]:

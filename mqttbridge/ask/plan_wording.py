@@ -52,6 +52,7 @@ def page(report: PlanReport) -> list[Line]:
         for one in report.connections:
             if one.action is action:
                 lines += _part(one, by_connection.get(one.id, ()), applied=report.applied)
+                lines += _waiting(report.waiting.get(one.id, 0))
     for one in (*report.sources, *report.flows):
         lines += _part(one, (), applied=report.applied)
     lines += _daemon(report)
@@ -112,6 +113,13 @@ def _part(one: PartChange, examples: Iterable[Example], *, applied: bool) -> Ite
         if each.name == "configuration.uplinkTopicPattern":
             for example in examples:
                 yield from _pair(example.dev_eui, _topic(example.before), _topic(example.after), indent="    ")
+
+
+def _waiting(number: int) -> Iterator[Line]:
+    """Tell what waits for a connection that comes back."""
+    if number:
+        waits = "waits for it, and is sent unless it is" if number == 1 else "wait for it, and are sent unless they are"
+        yield Line(f"  {_many(number, 'uplink')} {waits} too old by then")
 
 
 def _property(one: Property) -> Iterator[Line]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -81,8 +82,9 @@ class Rerouted(msgspec.Struct, frozen=True):
 class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
     """What GET /plan and POST /reload answer. `empty`: nothing differs. `applied`: it was done, not only planned.
 
-    `devices`: the first 100 of `devices_rerouted`; `devices_known`: how many were compared. With `problems` (lines as
-    `check` shows them) the file is wrong, nothing was done, and there is nothing else.
+    `devices`: the first 100 of `devices_rerouted`; `devices_known`: how many were compared. `waiting`: uplinks that are
+    queued already, by connections that start. With `problems` (lines as `check` shows them) the file is wrong, nothing
+    was done, and there is nothing else.
     """
 
     empty: bool = False
@@ -96,6 +98,7 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[Rerouted, ...] = ()
     devices_rerouted: int = 0
     devices_known: int = 0
+    waiting: dict[str, int] = {}
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -125,12 +128,14 @@ async def compare(
     *,
     uplinks: Mapping[str, Sequence[Passed]],
     devices: Sequence[Device],
+    queued: Mapping[str, int] = MappingProxyType({}),
     warnings: Iterable[str] = (),
     applied: bool = False,
 ) -> PlanReport:
     """Put a difference into a report.
 
-    `uplinks`: for each connection of `new_topics` its last ones, newest first. `devices`: what was learnt.
+    `uplinks`: for each connection of `new_topics` its last ones, newest first. `devices`: what was learnt. `queued`:
+    uplinks in the journal, by connection.
     """
     shown: list[Example] = []
     for id_ in new_topics(difference, old, new):
@@ -149,6 +154,11 @@ async def compare(
         devices=tuple(moved),
         devices_rerouted=count,
         devices_known=len(devices),
+        waiting={
+            one.id: queued[one.id]
+            for one in difference.connections
+            if one.action is Action.START and queued.get(one.id)
+        },
         warnings=tuple(warnings),
     )
 

@@ -26,6 +26,21 @@ def test_nothing_to_do_is_one_line() -> None:
     assert lines(PlanReport(empty=True)) == ["nothing changed: the daemon runs with the file as it stands"]
 
 
+def test_what_waits_for_a_connection_that_comes_back_is_named() -> None:
+    back, new = (
+        PartChange("connection", "acme", Action.START, "new"),
+        PartChange("connection", "b", Action.START, "new"),
+    )
+    report = PlanReport(connections=(back, new), waiting={"acme": 1207})
+    assert lines(report)[2:] == [
+        "connection acme   starts: new",
+        "  1,207 uplinks wait for it, and are sent unless they are too old by then",
+        "",
+        "connection b   starts: new",
+    ]
+    assert "1 uplink waits for it" in lines(PlanReport(connections=(back,), waiting={"acme": 1}))[3]
+
+
 def test_a_plan_reads_like_this() -> None:
     report = PlanReport(
         connections=(

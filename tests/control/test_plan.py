@@ -67,6 +67,14 @@ async def plan(
     return await compare(diff(old, new), old, new, uplinks={"acme": tuple(uplinks)}, devices=tuple(devices))
 
 
+async def test_what_waits_for_a_connection_that_starts_is_counted() -> None:
+    old, new = Settings(), Settings(connections={"acme": connection(), "beta": connection()})
+    report = await compare(diff(old, new), old, new, uplinks={}, devices=(), queued={"acme": 7, "beta": 0, "gone": 5})
+    assert report.waiting == {"acme": 7}
+    report = await compare(diff(new, old), new, old, uplinks={}, devices=(), queued={"acme": 7})
+    assert report.waiting == {}
+
+
 # -- topics
 
 
