@@ -26,6 +26,7 @@ from mqttbridge.settings import writing
 from mqttbridge.settings.advice import advice
 from mqttbridge.settings.allowlist import allowed
 from mqttbridge.settings.checks import IDENTITY, IDENTITY_RULE
+from mqttbridge.settings.documents import document_of
 from mqttbridge.settings.drafts import DraftError, draft, with_active
 from mqttbridge.settings.loader import CONNECTIONS_DIRECTORY, FLOWS_DIRECTORY, Loaded, load
 from mqttbridge.settings.problems import Problems, dotted, shown
@@ -227,7 +228,15 @@ class Editing:
 
     def _replaced(self, kind: Kind, id_: str, document: Mapping[str, Any], if_match: str | None) -> _Edit:
         old = self._present(kind, id_, if_match)
-        return self._checked(kind, id_, old, _drafted(kind, id_, document, old))
+        return self._checked(kind, id_, old, _drafted(kind, id_, document, old, self._shown(kind, id_, old)))
+
+    def _shown(self, kind: Kind, id_: str, old: bytes | None) -> dict[str, Any] | None:
+        """Give what is shown of a part, if that is what is in its file."""
+        loaded = self._reloader.loaded
+        if old is None or loaded.etags.get((kind, id_)) != etag(old):
+            return None
+        parts = loaded.settings.connections if kind == "connection" else loaded.settings.flows
+        return document_of(parts[id_], loaded.outlines[kind, id_])
 
     def _activated(self, id_: str, *, active: bool) -> _Edit:
         old = self._present("connection", id_, None)
@@ -292,9 +301,11 @@ def _path(kind: Kind, id_: str, loaded: Loaded) -> Path:
     return loaded.path.parent / HOUSES[kind].directory / f"{id_}.yaml"
 
 
-def _drafted(kind: Kind, id_: str, document: Mapping[str, Any], old: bytes | None) -> bytes:
+def _drafted(
+    kind: Kind, id_: str, document: Mapping[str, Any], old: bytes | None, shown: dict[str, Any] | None = None
+) -> bytes:
     try:
-        return draft(dict(document), HOUSES[kind].part, old)
+        return draft(dict(document), HOUSES[kind].part, old, shown)
     except DraftError as error:
         raise _refused(kind, id_, [Problem(name, text) for name, text in error.problems]) from None
 

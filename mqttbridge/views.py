@@ -19,7 +19,7 @@ from mqttbridge.downlinks.receipts import Ended, few, short
 from mqttbridge.errors import HistoryFailed, JournalError
 from mqttbridge.formats.times import moment
 from mqttbridge.model import Outcome
-from mqttbridge.settings.drafts import document_of
+from mqttbridge.settings.documents import document_of
 from mqttbridge.settings.reader import etag
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mqttbridge.overview import Overview, Remarks
     from mqttbridge.parts import Parts
     from mqttbridge.reload import Reloader
+    from mqttbridge.settings.documents import Outline
     from mqttbridge.settings.loader import Loaded
     from mqttbridge.settings.schema import Connection, Flow
     from mqttbridge.vitals import Stores
@@ -268,7 +269,7 @@ class _Documents:
     """The documents of parts, each made once for as long as its settings are in force."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, str], tuple[Part, dict[str, Any], str]] = {}
+        self._made: dict[tuple[str, str], tuple[Part, Outline | None, dict[str, Any], str]] = {}
         self._of: Loaded | None = None
 
     def of(
@@ -278,12 +279,13 @@ class _Documents:
         if loaded is not self._of:
             self._forget(loaded)
         made = self._made.get((kind, id_))
-        if made is None or made[0] is not part:
-            document = document_of(part)
-            made = self._made[kind, id_] = part, document, etag(msgspec.json.encode(document))
+        written = loaded.outlines.get((kind, id_))
+        if made is None or made[0] is not part or made[1] != written:
+            document = document_of(part, written)
+            made = self._made[kind, id_] = part, written, document, etag(msgspec.json.encode(document))
         file = loaded.owners.get((kind, id_), loaded.path)
         who: Owner = "main" if file == loaded.path else "api"
-        return made[1], _Owned(who, file, loaded.etags.get((kind, id_), made[2]))
+        return made[2], _Owned(who, file, loaded.etags.get((kind, id_), made[3]))
 
     def _forget(self, loaded: Loaded) -> None:
         """Forget the parts that are gone."""

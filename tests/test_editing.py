@@ -18,10 +18,11 @@ import pytest
 from mqttbridge.api.seam import Refused
 from mqttbridge.editing import Editing, slug
 from mqttbridge.settings import writing
-from mqttbridge.settings.drafts import document_of
+from mqttbridge.settings.documents import document_of
 from mqttbridge.settings.loader import load
 from mqttbridge.settings.reader import etag
 from tests.settings.helpers import write
+from tests.settings.pki import ca_certificate, pair
 from tests.support.edits import LARGE, Edits, document, edits, read
 from tests.test_reloader import began, running, until
 
@@ -190,6 +191,24 @@ async def test_a_replaced_document_keeps_masked_values_with_their_tags(tmp_path:
     assert made.etag == world.loaded.etags["connection", "hand"] != before
     configuration = world.loaded.settings.connections["hand"].configuration
     assert (configuration.password, configuration.username) == ("secret word", "v")
+
+
+async def test_an_edit_elsewhere_does_not_copy_a_certificate_out_of_the_file_that_is_renewed(tmp_path: Path) -> None:
+    write(tmp_path, ca_certificate(), "ca.crt")
+    hand = "configuration: {hostName: h, protocol: SSL, trustedCaCertificate: !file ../ca.crt}"
+    world = await furnished(tmp_path, hand=hand)
+    key = ("connection", "hand")
+    shown = document_of(world.loaded.settings.connections["hand"], world.loaded.outlines[key])
+    same = await world.editor.replace("connection", "hand", shown)
+    assert (world.file("hand").read_text(), same.etag) == (hand, world.loaded.etags[key])
+    shown["configuration"]["username"] = "u"
+    await world.editor.replace("connection", "hand", shown)
+    assert "trustedCaCertificate: !file ../ca.crt" in world.file("hand").read_text()
+    # Somebody has written another reference meanwhile: what was shown is not of that one.
+    write(tmp_path, hand.replace("ca.crt", "other.crt"), "connections.d/hand.yaml")
+    write(tmp_path, pair()[0], "other.crt")
+    await world.editor.replace("connection", "hand", shown)
+    assert "!file" not in world.file("hand").read_text()
 
 
 async def test_what_is_not_there_or_not_ours_or_not_as_it_was_is_not_replaced(tmp_path: Path) -> None:

@@ -1,32 +1,31 @@
-"""Documents of the API into files that a person likes to read, and back. Pure.
+"""Documents of the API into files that a person likes to read. Pure; `documents` is the way back.
 
 A document is a JSON object with the property names of the file. Invariants of what is written:
 
 1. It means what the document says, in this loader and in any other YAML reader: text that one of them would take for
    something else stands in quotes.
 2. Nothing in a document becomes a tag, an alias or an anchor. `!file`, `!env` and `!credential` are in the result only
-   where they are in the file of before, under a property that the document leaves at `*****`.
+   where they are in the file of before, under a property that the document leaves at `*****`, or as it was shown.
+3. What is left as it was shown stays as it stands; if that is all of it, so do the bytes.
 
 Whether the document is right is for the loader to say.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import msgspec.inspect as types
 import yaml
 from yaml.emitter import Emitter
 from yaml.resolver import Resolver
 
-from mqttbridge.settings import scalars
 from mqttbridge.settings.convert import unwrapped
+from mqttbridge.settings.documents import known, same
 from mqttbridge.settings.problems import Mark, Problems, dotted
 from mqttbridge.settings.reader import MAX_DEPTH, Entry, Mapping, Node, Scalar, Sequence, read
-from mqttbridge.settings.secret import MASK, Secret
+from mqttbridge.settings.secret import MASK
 
 if TYPE_CHECKING:
     import collections.abc
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from mqttbridge.settings.problems import KeyPath
     from mqttbridge.settings.schema import Connection, Flow
 
-__all__ = ["DraftError", "document_of", "draft", "with_active"]
+__all__ = ["DraftError", "draft", "with_active"]
 
 NOWHERE: Final = Mark("", 0, 0)
 NOTHING_KEPT = f"is {MASK}, which keeps what is there, and nothing is there; give the value itself"
@@ -46,7 +45,6 @@ EXACT = 2**53
 SHORT = 72
 """Characters of a list that stands on one line."""
 PEM: Final = frozenset({"certificate", "privateKey"})
-QUANTITIES: Final = {"duration": scalars.write_duration, "size": scalars.write_size}
 
 PRINTABLE = re.compile(r"[\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010fffe]*").fullmatch
 LITERAL = re.compile(
@@ -69,15 +67,36 @@ class DraftError(Exception):
 
 
 def draft(
-    document: collections.abc.Mapping[str, Any], part: type[Connection | Flow], old: bytes | None = None
+    document: collections.abc.Mapping[str, Any],
+    part: type[Connection | Flow],
+    old: bytes | None = None,
+    shown: collections.abc.Mapping[str, Any] | None = None,
 ) -> bytes:
-    """Give the file for a document. `old`: the bytes of the file that it takes the place of. Raises `DraftError`."""
+    """Give the file for a document. Raises `DraftError`.
+
+    `old`: the bytes of the file that it takes the place of; `shown`: the document that was shown of it.
+    """
+    struct = known(part)[0]
     before = None if old is None else read(old, "", Problems())
+    if isinstance(before, Mapping):
+        document = _without_defaults(document, struct, _by_name(before.entries, struct))
     drafting = _Drafting()
-    node = drafting.node(document, _known(part)[0], before, ())
+    node = drafting.node(document, struct, before, (), shown)
     if drafting.problems:
         raise DraftError(drafting.problems)
-    return _written(node)
+    return old if old is not None and node is before else _written(node)
+
+
+def _without_defaults(
+    document: collections.abc.Mapping[str, Any], struct: types.StructType, before: collections.abc.Mapping[str, Any]
+) -> dict[str, Any]:
+    """Leave out what answers always have at the root, unless it says something or is in the file."""
+    defaults = {one.encode_name: one.default for one in struct.fields if not one.required}
+    return {
+        name: value
+        for name, value in document.items()
+        if name in before or name not in defaults or not same(value, defaults[name])
+    }
 
 
 class _Drafting:
@@ -86,13 +105,20 @@ class _Drafting:
     def __init__(self) -> None:
         self.problems: list[tuple[str, str]] = []
 
-    def node(self, value: object, wanted: types.Type | None, old: Node | None, path: KeyPath) -> Node:
+    def node(
+        self, value: object, wanted: types.Type | None, old: Node | None, path: KeyPath, shown: object = None
+    ) -> Node:
+        if old is not None and shown is not None and same(value, shown):
+            return old
+        return self._new(value, wanted, old, path, shown)
+
+    def _new(self, value: object, wanted: types.Type | None, old: Node | None, path: KeyPath, shown: object) -> Node:
         wanted, extra, _ = unwrapped(wanted) if wanted is not None else (None, {}, "")
         if len(path) >= MAX_DEPTH - 1:
             return self._fail(path, f"is nested more than {MAX_DEPTH} levels deep")
         match value:
             case dict():
-                return self._mapping(value, wanted, old, path)
+                return self._mapping(value, wanted, old, path, shown if isinstance(shown, dict) else {})
             case list() | tuple():
                 return self._list(value, wanted, old, path)
             case str() if value == MASK:
@@ -107,7 +133,14 @@ class _Drafting:
             return old
         return self._fail(path, NOTHING_KEPT)
 
-    def _mapping(self, value: dict[str, Any], wanted: types.Type | None, old: Node | None, path: KeyPath) -> Node:
+    def _mapping(
+        self,
+        value: dict[str, Any],
+        wanted: types.Type | None,
+        old: Node | None,
+        path: KeyPath,
+        shown: dict[str, Any],
+    ) -> Node:
         struct = _struct(wanted, value)
         before = {} if not isinstance(old, Mapping) else _by_name(old.entries, struct)
         entries = {}
@@ -120,7 +153,7 @@ class _Drafting:
                 continue
             inner = next((each.type for each in struct.fields if each.encode_name == name), None) if struct else None
             kept = before[name].node if name in before else None
-            entries[name] = Entry(NOWHERE, self.node(one, inner, kept, (*path, name)))
+            entries[name] = Entry(NOWHERE, self.node(one, inner, kept, (*path, name), shown.get(name)))
         return Mapping(NOWHERE, flow=False, entries=entries)
 
     def _list(self, value: Items[Any], wanted: types.Type | None, old: Node | None, path: KeyPath) -> Node:
@@ -346,43 +379,3 @@ def _bare(node: Node | None, *, without: str = "") -> object:
             return node.tag, node.text, node.null
         case _:
             return None
-
-
-# -- settings -> document
-
-
-def document_of(part: msgspec.Struct) -> dict[str, Any]:
-    """Give the document of a connection or flow: the properties that differ from their defaults, as in the file.
-
-    Secrets, and whatever came by `!file`, `!env` or `!credential`, are `*****`. Durations are such as `5s`.
-    """
-    info, kinds = _known(type(part))
-    document: dict[str, Any] = {str(info.tag_field): info.tag} if info.tag_field else {}
-    for one in info.fields:
-        value = getattr(part, one.name)
-        if one.required or value != one.default:
-            document[one.encode_name] = _shown(value, kinds[one.name])
-    return document
-
-
-@functools.cache
-def _known(struct: type[msgspec.Struct]) -> tuple[types.StructType, dict[str, str]]:
-    """Give what the schema tells of a struct, and the kind of each field; to look takes milliseconds."""
-    info = types.type_info(struct)
-    if not isinstance(info, types.StructType):
-        raise TypeError(f"{struct} is no struct")
-    return info, {one.name: unwrapped(one.type)[1].get("kind") or "" for one in info.fields}
-
-
-def _shown(value: object, kind: str) -> object:
-    match value:
-        case Secret():
-            return MASK
-        case msgspec.Struct():
-            return document_of(value)
-        case tuple():
-            return [_shown(one, kind) for one in value]
-        case int() if kind in QUANTITIES:
-            return QUANTITIES[kind](value)
-        case _:
-            return value

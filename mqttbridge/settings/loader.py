@@ -13,6 +13,7 @@ import msgspec.inspect
 
 from mqttbridge.clock import Clock, SystemClock
 from mqttbridge.settings.convert import FAILED, Converter
+from mqttbridge.settings.documents import Outline, outline
 from mqttbridge.settings.links import check_client_ids
 from mqttbridge.settings.problems import Mark, Problems, shown
 from mqttbridge.settings.reader import MAX_BYTES, Broken, Entry, Mapping, Scalar, etag, read
@@ -63,6 +64,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """The file that has each connection and flow: `path`, or one of its own beside it."""
     etags: dict[PartKey, str] = {}
     """Of each that has a file of its own: the tag of its bytes (`reader.etag`)."""
+    outlines: dict[PartKey, Outline] = {}
+    """Which properties of each connection and flow are written."""
 
 
 def load(
@@ -108,6 +111,11 @@ def load(
         certificate_files=references.certificate_files,
         owners=_owners(settings, files, path),
         etags=files.etags,
+        outlines={
+            (KINDS[section], id_): outline(entry.node)
+            for section in BESIDE
+            for id_, entry in _names(root, section).items()
+        },
     )
 
 

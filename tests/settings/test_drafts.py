@@ -10,7 +10,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mqttbridge.settings.drafts import DraftError, document_of, draft, with_active
+from mqttbridge.settings.documents import document_of
+from mqttbridge.settings.drafts import DraftError, draft, with_active
 from mqttbridge.settings.loader import load
 from mqttbridge.settings.problems import Problems
 from mqttbridge.settings.reader import Mapping, Node, Scalar, Sequence, read
@@ -290,6 +291,44 @@ def test_a_document_has_what_differs_from_the_defaults_and_masks_what_is_secret(
     }
     write(tmp_path, draft(document, Connection, data), "connections.d/acme.yaml")
     assert load(path, environ={}).settings.connections["acme"] == first
+
+
+def test_what_is_shown_of_a_file_and_comes_back_leaves_every_byte_of_it(tmp_path: Path) -> None:
+    data = (
+        b"# by hand\nconfiguration:\n  qos: 1   # written, though it is the default\n  protocol: SSL\n"
+        b"  connectionTimeout: 5000\n  actionTimeout: 1s\n  hostName: 'h'\n  trustedCaCertficate: !file ca.crt\n"
+        b"  alpn: [a,\n    b]\n  password: !env KEY\n  username: ~\n"
+    )
+    write(tmp_path, ca_certificate(), "connections.d/ca.crt")
+    write(tmp_path, data, "connections.d/acme.yaml")
+    loaded = load(write(tmp_path, "{}"), environ={"KEY": "k"})
+    shown = document_of(loaded.settings.connections["acme"], loaded.outlines["connection", "acme"])
+    assert shown["configuration"] == {
+        "hostName": "h",
+        "protocol": "SSL",
+        "password": "*****",
+        "trustedCaCertificate": ca_certificate().rstrip(),
+        "connectionTimeout": 5000,
+        "actionTimeout": "1s",
+        "qos": 1,
+        "alpn": ["a", "b"],
+    }
+    back = {"connectorId": "actility-mqtt-iot", "name": "", "active": True, "alarms": [], **shown}
+    assert draft(back, Connection, data, shown) == data
+    back["configuration"] = {**shown["configuration"], "qos": 2}
+    assert draft(back, Connection, data, shown).decode() == (
+        "configuration:\n  hostName: h\n  protocol: SSL\n  password: !env KEY\n"
+        "  trustedCaCertificate: !file ca.crt\n  connectionTimeout: 5000\n  actionTimeout: 1s\n"
+        "  alpn: [a, b]\n  qos: 2\n"
+    )
+
+
+def test_what_was_not_shown_is_not_kept() -> None:
+    data = b"configuration: {hostName: h, certificate: !file a.crt, qos: 1}"
+    document = {"configuration": {"hostName": "h", "certificate": "other", "qos": True}}
+    shown = {"configuration": {"hostName": "h", "certificate": "shown", "qos": 1}}
+    assert b"!file" not in draft(document, Connection, data, shown)
+    assert b"qos: true" in draft(document, Connection, data, shown)
 
 
 def test_the_document_of_a_flow_has_its_matchers_with_their_types(tmp_path: Path) -> None:
