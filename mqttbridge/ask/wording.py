@@ -22,6 +22,8 @@ __all__ = ["Line", "report", "size", "span"]
 WIDTH = 80
 ID_WIDTH = 22
 NEARLY_FULL = 0.9
+SHOWN = 5
+"""Connections that are named above the tables, of a kind."""
 UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 SIZES = ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 
@@ -38,7 +40,7 @@ def report(status: Status) -> list[Line]:
     bad = [one for one in status.connections if not one.ok]
     # Those that hold most come first.
     bad.sort(key=lambda one: (-one.queued, one.id))
-    lines = [*_head(status, len(bad))]
+    lines = [*_head(status, len(bad)), *_removed(status), *_parking(status)]
     for one in bad:
         lines += _connection(one, status.now)
     for source in status.sources:
@@ -136,6 +138,30 @@ def _head(status: Status, bad: int) -> Iterator[Line]:
     yield Line(f"journal: {share}, {_many(journal.queued, 'uplink')} queued", "bad" if full else "plain")
     if parked := sum(one.parked for one in status.connections):
         yield Line(f"{_many(parked, 'parked uplink')} kept: see mqttbridge parked list")
+
+
+def _removed(status: Status) -> Iterator[Line]:
+    """Tell of queues that nobody will get: there is still time to bring their connections back."""
+    found = [one for one in status.connections if one.state == "REMOVED" and one.queued]
+    found.sort(key=lambda one: (one.expires or status.now, one.id))
+    for one in found[:SHOWN]:
+        first = "" if one.expires is None else f", the first {_when(one.expires, status.now)}"
+        queued = f"{_many(one.queued, 'uplink')} queued, to be dropped{first}"
+        yield from _wrapped(f"removed connection {one.id}: {queued}", "")
+    if len(found) > SHOWN:
+        yield Line(f"and {_many(len(found) - SHOWN, 'more removed connection')} with a queue")
+
+
+def _parking(status: Status) -> Iterator[Line]:
+    """Tell of what no broker takes as it is, while that goes on."""
+    rates = [(one.rates.parked * 60, one.id) for one in status.connections if one.rates is not None]
+    found = sorted((one for one in rates if one[0]), key=lambda one: (-one[0], one[1]))
+    for number, name in found[:SHOWN]:
+        many = max(round(number), 1)
+        about = f"about {_many(many, 'uplink')} {'was' if many == 1 else 'were'}"
+        yield from _wrapped(f"connection {name}: {about} parked in the last minute", "")
+    if len(found) > SHOWN:
+        yield Line(f"and {_many(len(found) - SHOWN, 'more connection')} of which uplinks were parked")
 
 
 def _connection(one: ConnectionStatus, now: datetime) -> Iterator[Line]:

@@ -6,6 +6,7 @@ import string
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,6 +123,22 @@ def test_a_journal_that_is_nearly_full_stands_out() -> None:
 
 def test_parked_uplinks_are_told_though_the_connection_is_well() -> None:
     assert "and 0.5/s are parked" in text(status([connection("a", rates=Rates(3, 2.5, 0, 0.5, 0))]))
+
+
+def test_what_will_be_lost_and_what_is_parked_now_is_told_above_though_all_is_well() -> None:
+    gone = connection("gone", state="REMOVED", since=None, queued=7, expires=NOW + timedelta(hours=71), rates=None)
+    parking = connection("acme", rates=Rates(3, 2.5, 0, 0.5, 0))
+    page = lines(status([gone, parking, connection("local")]))
+    assert page[1].startswith("all is well")
+    assert page[3:5] == [
+        "removed connection gone: 7 uplinks queued, to be dropped, the first in 2d23h",
+        "connection acme: about 30 uplinks were parked in the last minute",
+    ]
+    many = [msgspec.structs.replace(gone, id=f"gone-{number}") for number in range(9)]
+    page = lines(status([*many, parking]))
+    assert sum(line.startswith("removed connection gone-") for line in page) == 5
+    assert "and 4 more removed connections with a queue" in page
+    assert status([gone, parking]).ok
 
 
 def test_the_table_has_a_line_for_each_connection_that_is_well() -> None:

@@ -550,6 +550,6 @@ async def test_a_source_that_is_open_takes_other_settings_without_a_new_link(
 
 def source_of(here: Inside) -> mqtt.MqttIntake:
     """Give the source `ns` of a daemon."""
-    source = here.daemon._now().parts.sources.get("ns")
+    source = here.daemon._running.parts.sources.get("ns")
     assert source is not None
     return source
