@@ -103,6 +103,26 @@ async def test_the_socket_stands_in_the_runtime_directory_if_there_is_one(tmp_pa
     assert list(runtime.iterdir()) == []
 
 
+def relative(path: Path) -> str:
+    """Write a path as seen from where commands run."""
+    return os.path.relpath(path, ROOT)
+
+
+async def test_of_two_files_that_name_one_state_directory_only_that_of_the_daemon_is_answered(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as daemon:
+        other, link = tmp_path / "other.yaml", tmp_path / "link.yaml"
+        other.write_text(daemon.path.read_text())
+        link.symlink_to(daemon.path)
+        for arguments in (("status",), ("plan",), ("tap", "--count", "1"), ("parked", "list")):
+            done = await run(*arguments, "--config", str(other))
+            assert code(done) == 1
+            (said,) = done.stderr
+            assert said.startswith(f"the mqttbridge at {daemon.state / NAME} does not answer GET /")
+            assert said.endswith(f": it runs with {daemon.path}: name that file with --config")
+        for path in (link, relative(daemon.path)):
+            assert code(await run("status", "--config", str(path))) == 0
+
+
 async def test_watching_as_json_ends_well_with_ctrl_c(tmp_path: Path) -> None:
     async with (
         bridge(tmp_path) as daemon,

@@ -50,8 +50,7 @@ class Daemon:
     def __init__(self, config: Path, environ: Mapping[str, str]) -> None:
         """Nothing is asked yet."""
         self._config = config
-        self._state = find_state_directory(config, environ=environ)
-        own = unix.socket_path(self._state, environ)
+        own = unix.socket_path(find_state_directory(config, environ=environ), environ)
         self.sockets = tuple(dict.fromkeys((own, unix.UNIT_DIRECTORY / unix.NAME)))
         """Where it may listen: its own place, then that of the systemd unit."""
 
@@ -59,12 +58,16 @@ class Daemon:
         """Ask it one thing; `body` is sent as JSON. Raises `AskError` if it cannot be asked, or gives no answer."""
         with self._asked(method, path, body, timeout) as (where, response):
             given = response.read()
+        if response.status == http.client.MISDIRECTED_REQUEST:
+            raise _misdirected(where, method, path, _detail(given))
         problem = _detail(given) if response.status >= http.client.BAD_REQUEST else ""
         return Answer(where, response.status, given, problem)
 
     def lines(self, path: str) -> Iterator[bytes]:
         """Give the lines of an answer that goes on until the daemon ends, or who reads it. Raises `AskError`."""
         with self._asked("GET", path, None, None) as (where, response):
+            if response.status == http.client.MISDIRECTED_REQUEST:
+                raise _misdirected(where, "GET", path, _detail(response.read()))
             if response.status >= http.client.BAD_REQUEST:
                 raise _refused(where, "GET", path, _detail(response.read()))
             while line := response.readline():
@@ -79,7 +82,7 @@ class Daemon:
         try:
             connected.settimeout(TIMEOUT if timeout is None else timeout)
             connection = _Connection(connected)
-            headers = self._meant(where)
+            headers = self._meant()
             if body is not None:
                 headers["Content-Type"] = "application/json"
             connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
@@ -90,10 +93,8 @@ class Daemon:
         finally:
             connected.close()
 
-    def _meant(self, where: Path) -> dict[str, str]:
-        """Say whom we mean, where the daemon of another configuration may be: anywhere but in the state directory."""
-        if where.parent == self._state:
-            return {}
+    def _meant(self) -> dict[str, str]:
+        """Say whom we mean: two configurations may name one state directory, so that any daemon may be anywhere."""
         return {HEADER.decode(): quoted(self._config).decode()}
 
     def get(self, path: str) -> bytes:
@@ -118,6 +119,11 @@ class Daemon:
             except OSError as error:
                 failed.append((where, error))
         raise AskError(_why(failed, self._config)) from failed[0][1]
+
+
+def _misdirected(where: Path, method: str, path: str, problem: str) -> AskError:
+    """Say who answers there instead."""
+    return AskError(f"the mqttbridge at {where} does not answer {method} {path.partition('?')[0]}: {problem}")
 
 
 def _refused(where: Path, method: str, path: str, problem: str) -> AskError:
