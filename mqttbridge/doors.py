@@ -15,6 +15,7 @@ from mqttbridge.control.app import App
 from mqttbridge.control.local import LocalApp
 from mqttbridge.desks import Desks
 from mqttbridge.editing import Editing
+from mqttbridge.settings.seal import Seal
 from mqttbridge.tryout import TryOut
 from mqttbridge.views import DaemonViews
 
@@ -42,6 +43,7 @@ class Doors:
         """Wire them to what runs."""
         self._running = running
         self._desks = Desks(running.parts, running.stores, running.reloader, taps, clock=clock)
+        seal = Seal.of(running.reloader.loaded.state_directory)
         views = DaemonViews(
             running.parts,
             running.stores,
@@ -50,8 +52,9 @@ class Doors:
             remarks=running.remarks,
             tallies=running.tallies,
             clock=clock,
+            seal=seal,
         )
-        editor = Editing(running.reloader, environ=environ, try_out=TryOut(clock).try_out, clock=clock)
+        editor = Editing(running.reloader, environ=environ, try_out=TryOut(clock).try_out, clock=clock, seal=seal)
         api = _with_page(make_api(editor, views), Page())
         guarded = Guarded(api, self._settings, clock, throttle)
         self.listener = App(running.parts.http, running, api=guarded, api_enabled=self._enabled)

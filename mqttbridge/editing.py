@@ -110,12 +110,17 @@ class Editing:
         environ: Mapping[str, str],
         try_out: Callable[[str, Connection], Awaitable[Tested]],
         clock: Clock | None = None,
+        seal: Callable[[str], str] = str,
     ) -> None:
-        """Take the reload, the environment that references point into, and what tries a connection out."""
+        """Take the reload, the environment that references point into, and what tries a connection out.
+
+        `seal`: makes of the tag of a file what may be shown of it.
+        """
         self._reloader = reloader
         self._environ = environ
         self._try_out = try_out
         self._clock = clock
+        self._seal = seal
         self._one = anyio.Lock()
         self._plans = anyio.CapacityLimiter(PLANS)
 
@@ -161,7 +166,7 @@ class Editing:
                         await self._take(edit)
                 except _Overtaken:
                     continue
-                return Edited(edit.id, "" if edit.new is None else etag(edit.new), edit.warnings)
+                return Edited(edit.id, "" if edit.new is None else self._seal(etag(edit.new)), edit.warnings)
         raise Refused(409, f"the file of {_named(edit.kind, edit.id)} is being written by somebody else; try again")
 
     async def _take(self, edit: _Edit) -> None:
@@ -265,7 +270,7 @@ class Editing:
         if owner == loaded.path:
             raise Refused(409, f"{_named(kind, id_)} stands in {loaded.path.name}, the main file; edit it there")
         old = writing.present(owner)
-        if if_match not in {None, "*"} and (old is None or etag(old) != if_match):
+        if if_match not in {None, "*"} and (old is None or self._seal(etag(old)) != if_match):
             raise Refused(412, f"{_named(kind, id_)} is not as it was: its file was changed meanwhile; get it again")
         return old
 

@@ -71,8 +71,9 @@ class DaemonViews:
         remarks: Callable[[], Remarks],
         tallies: Tallies,
         clock: Clock,
+        seal: Callable[[str], str] = str,
     ) -> None:
-        """Look at these. `remarks`: what others say at this moment; it is cheap."""
+        """Look at these. `remarks`: what others say at this moment; it is cheap. `seal`: as the editor has it."""
         self._parts = parts
         self._stores = stores
         self._reloader = reloader
@@ -80,7 +81,7 @@ class DaemonViews:
         self._remarks = remarks
         self._tallies = tallies
         self._clock = clock
-        self._documents = _Documents()
+        self._documents = _Documents(seal)
 
     # -- what is configured, and how it is ---------------------------------------------------------------------------
 
@@ -268,7 +269,8 @@ class _Owned(msgspec.Struct, frozen=True):
 class _Documents:
     """The documents of parts, each made once for as long as its settings are in force."""
 
-    def __init__(self) -> None:
+    def __init__(self, seal: Callable[[str], str]) -> None:
+        self._seal = seal
         self._made: dict[tuple[str, str], tuple[Part, Outline | None, dict[str, Any], str]] = {}
         self._of: Loaded | None = None
 
@@ -285,7 +287,7 @@ class _Documents:
             made = self._made[kind, id_] = part, written, document, etag(msgspec.json.encode(document))
         file = loaded.owners.get((kind, id_), loaded.path)
         who: Owner = "main" if file == loaded.path else "api"
-        return made[2], _Owned(who, file, loaded.etags.get((kind, id_), made[3]))
+        return made[2], _Owned(who, file, self._seal(loaded.etags.get((kind, id_), made[3])))
 
     def _forget(self, loaded: Loaded) -> None:
         """Forget the parts that are gone."""

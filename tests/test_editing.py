@@ -16,11 +16,14 @@ import anyio
 import pytest
 
 from mqttbridge.api.seam import Refused
+from mqttbridge.clock import SystemClock
 from mqttbridge.editing import Editing, slug
 from mqttbridge.settings import writing
 from mqttbridge.settings.documents import document_of
 from mqttbridge.settings.loader import load
 from mqttbridge.settings.reader import etag
+from mqttbridge.settings.seal import Seal
+from mqttbridge.tryout import TryOut
 from tests.settings.helpers import write
 from tests.settings.pki import ca_certificate, pair
 from tests.support.edits import LARGE, Edits, document, edits, read
@@ -191,6 +194,19 @@ async def test_a_replaced_document_keeps_masked_values_with_their_tags(tmp_path:
     assert made.etag == world.loaded.etags["connection", "hand"] != before
     configuration = world.loaded.settings.connections["hand"].configuration
     assert (configuration.password, configuration.username) == ("secret word", "v")
+
+
+async def test_the_tag_that_is_shown_is_sealed_and_still_tells_who_was_faster(tmp_path: Path) -> None:
+    world = await furnished(tmp_path)
+    seal = Seal(b"key")
+    editor = Editing(world.reload, environ={}, try_out=TryOut(SystemClock()).try_out, seal=seal)
+    made = await editor.create("connection", "acme", document("x", password="bar"))
+    plain_tag = etag(world.file("acme").read_bytes())
+    assert made.etag == seal(plain_tag) != plain_tag
+    await refused(412, editor.replace("connection", "acme", document("y"), if_match=plain_tag), world)
+    after = await editor.replace("connection", "acme", document("y"), if_match=made.etag)
+    await refused(412, editor.delete("connection", "acme", if_match=made.etag), world)
+    await editor.delete("connection", "acme", if_match=after.etag)
 
 
 async def test_an_edit_elsewhere_does_not_copy_a_certificate_out_of_the_file_that_is_renewed(tmp_path: Path) -> None:

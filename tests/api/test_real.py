@@ -11,6 +11,7 @@ import httpx
 import trustme
 
 from mqttbridge.api.operations import EXAMPLE
+from mqttbridge.settings.reader import etag
 from tests.brokers.certs import Certificates
 from tests.support.bridge import DEADLINE, NOBODY, bridge, names, to, until, uplink
 
@@ -79,6 +80,9 @@ async def test_the_documented_example_opens_with_real_values(
         assert shown["configuration"]["password"] == shown["configuration"]["privateKey"] == "*****"
         file = daemon.path.parent / "connections.d" / f"{id_}.yaml"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        # Nor can the password be guessed from the hash of what is around it.
+        assert shown["etag"] == made.headers["etag"].strip('"') != etag(file.read_bytes())
+        assert shown["configuration"]["protocol"] == "SSL"
         # What GET gave is edited and put: the secrets stay, and it opens again.
         put = await api.put(
             f"/connections/{id_}", json={**shown, "name": "Renamed"}, headers={"If-Match": shown["etag"]}
