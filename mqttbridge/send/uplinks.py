@@ -32,8 +32,8 @@ DEV_EUI = re.compile(r"[0-9A-Fa-f]{16}").fullmatch
 ANSWER_WITHIN = 10.0
 """Seconds."""
 AS_ID = "mqttbridge-send"
-FCNTS_A_MS = 10
-"""Faster than it sends."""
+FCNTS_A_MS = 1000
+"""In 17 ms they make a leap that is no loss but another session (`MAX_FCNT_GAP`)."""
 
 
 class Uplink(Protocol):
@@ -83,10 +83,18 @@ def device(what: Sample) -> str:
     return dev_eui.upper()
 
 
+def first_fcnt(now: int) -> int:
+    """Give the FCntUp that a call at `now` (ms) begins with, as a new session of the device would.
+
+    It is so far from that of any other call that no uplink is a duplicate of an earlier one, and none is said to be
+    missing between two calls.
+    """
+    return now * FCNTS_A_MS % 2**31
+
+
 def _bodies(settings: Source, dev_eui: str, what: Sample, count: int) -> Iterator[bytes]:
     clock = SystemClock()
-    # FCntUp goes on rising from one call to the next, as a device's would: another uplink is no duplicate.
-    first = clock.now() * FCNTS_A_MS % 2**31
+    first = first_fcnt(clock.now())
     for number in range(count):
         yield SAMPLES[settings.format](
             dev_eui, fcnt=first + number, fport=what.fport, payload_hex=what.payload, time_ms=clock.now()

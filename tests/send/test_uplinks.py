@@ -7,8 +7,11 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mqttbridge.send.uplinks import _topic
+from mqttbridge.send.uplinks import _topic, first_fcnt
+from mqttbridge.sources.gaps import FrameCounters
 from tests.brokers.fake import fake_broker
 from tests.brokers.mosquitto import free_port
 from tests.brokers.recorder import recorder
@@ -61,6 +64,16 @@ async def test_it_publishes_to_a_source_that_listens_by_mqtt_and_does_not_take_o
         numbers = fcnts([m.payload for m in await record.wait_for(150)])
         assert numbers == list(range(numbers[0], numbers[0] + 150))
         assert not daemon.said("source.lost")
+
+
+@given(st.integers(0, 2**42), st.lists(st.tuples(st.integers(100, 10_000), st.integers(1, 50)), min_size=2, max_size=5))
+def test_whoever_sends_again_and_again_sees_no_gap_where_there_is_none(start: int, runs: list[tuple[int, int]]) -> None:
+    counters, now = FrameCounters(), start
+    for pause, count in runs:
+        first = first_fcnt(now)
+        assert 0 <= first < 2**31
+        assert [counters.note("0018B20000000B20", first + number) for number in range(count)] == [0] * count
+        now += count + pause
 
 
 @pytest.mark.parametrize(
