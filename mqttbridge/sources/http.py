@@ -149,16 +149,32 @@ class HttpIntake:
         if scope["method"] != "POST":
             raise _Refused(405, "method", "uplinks come by POST", unread=True, headers=((b"allow", b"POST"),))
         headers = dict(scope["headers"])
-        _authorise(headers, settings)
-        ndjson = _media_type(headers)
-        if settings.as_key is not None:
-            _require_token(scope["query_string"])
+        try:
+            _authorise(headers, settings)
+            ndjson = _media_type(headers)
+            if settings.as_key is not None:
+                _require_token(scope["query_string"])
+        except _Refused as refused:
+            await self._find_device(refused, headers, receive)
+            raise
         body = bytearray()
         try:
             await self._read(headers, receive, body)
             return await self._store(source, settings, scope, bytes(body), ndjson=ndjson)
         finally:
             self._held -= len(body)
+
+    async def _find_device(self, refused: _Refused, headers: Mapping[bytes, bytes], receive: Receive) -> None:
+        """Find whose uplink is refused before it is read, for the log: in a small body, which is read in any case."""
+        small = b"transfer-encoding" not in headers and int(headers.get(b"content-length", b"0")) <= SMALL
+        if refused.device or not small:
+            return
+        body = bytearray()
+        try:
+            await self._read(headers, receive, body)
+        finally:
+            self._held -= len(body)
+        refused.device, refused.unread = device_in(bytes(body)), False
 
     async def _store(self, source: str, settings: HttpSource, scope: Scope, body: bytes, *, ndjson: bool) -> int:
         """Check, parse and store a body; gives how many documents it had."""

@@ -312,6 +312,15 @@ async def test_a_refusal_names_the_client_the_device_and_the_place_in_the_batch(
     assert not {"dev_eui", "index", "path"} & nonsense.keys()
 
 
+async def test_a_refusal_without_a_query_names_the_device_of_a_small_body(here: Inside, told: Told) -> None:
+    for body in (VECTOR, VECTOR.ljust(100_000), b"nonsense", b""):
+        answer = await here.post("signed", body)
+        assert (answer.status_code, "no query string" in answer.json()["detail"]) == (401, True)
+    small, *others = rejections(told)
+    assert (small["kind"], small["dev_eui"]) == ("unauthorised", "0018B20000000B20")
+    assert not any("dev_eui" in line for line in others), "what is large is not read for that"
+
+
 async def test_the_media_type_that_was_meant_is_named(here: Inside) -> None:
     answer = await here.post("lrc", uplink(1) + b"\n" + uplink(2))
     assert (answer.status_code, "application/x-ndjson" in answer.json()["detail"]) == (400, True)
