@@ -271,8 +271,14 @@ class Editing:
             raise Refused(409, f"{_named(kind, id_)} stands in {loaded.path.name}, the main file; edit it there")
         old = writing.present(owner)
         if if_match not in {None, "*"} and (old is None or self._seal(etag(old)) != if_match):
-            raise Refused(412, f"{_named(kind, id_)} is not as it was: its file was changed meanwhile; get it again")
+            raise Refused(412, f"{_named(kind, id_)} is not as it was: {self._how_changed(kind, id_, old)}")
         return old
+
+    def _how_changed(self, kind: Kind, id_: str, old: bytes | None) -> str:
+        """Say what helps: what is on disk and not in force cannot be got."""
+        if old is not None and self._reloader.loaded.etags.get((kind, id_)) == etag(old):
+            return "its file was changed meanwhile; get it again"
+        return "its file was edited by hand, which is not in force yet; reload the configuration, then get it again"
 
     def _checked(
         self, kind: Kind, id_: str, old: bytes | None, new: bytes | None, *, may_connect: bool = True

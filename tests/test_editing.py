@@ -196,6 +196,19 @@ async def test_a_replaced_document_keeps_masked_values_with_their_tags(tmp_path:
     assert (configuration.password, configuration.username) == ("secret word", "v")
 
 
+async def test_whoever_meets_a_hand_edit_that_is_not_in_force_is_told_that_getting_it_again_does_not_help(
+    tmp_path: Path,
+) -> None:
+    world = await furnished(tmp_path, hand=HAND)
+    seen = world.loaded.etags["connection", "hand"]
+    write(tmp_path, HAND + "active: false\n", "connections.d/hand.yaml")
+    error = await refused(412, world.editor.replace("connection", "hand", document("x"), if_match=seen), world)
+    assert "reload" in error.detail
+    await world.reload.reload()
+    error = await refused(412, world.editor.replace("connection", "hand", document("x"), if_match=seen), world)
+    assert "reload" not in error.detail
+
+
 async def test_the_tag_that_is_shown_is_sealed_and_still_tells_who_was_faster(tmp_path: Path) -> None:
     world = await furnished(tmp_path)
     seal = Seal(b"key")
