@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import shutil
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
     given = config.option.basetemp is not None or "PYTEST_DEBUG_TEMPROOT" in os.environ
     if not given and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+    # Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and all that they start as well.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
