@@ -132,16 +132,18 @@ async function submit(state) {
     go(`#/connections/${encodeURIComponent(saved.id)}`);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (error.status === 412) changedMeanwhile(state.summary);
+    if (error.status === 412) changedMeanwhile(state.summary, error.message);
     else showErrors(state.fields, state.summary, error.message, error.errors);
   }
 }
 
 /** Somebody else was faster: say so, and offer to begin again with what is there now. */
-export function changedMeanwhile(summary) {
+export function changedMeanwhile(summary, why) {
   const reload = h("button", { type: "button", onclick: show }, "Load what is there now");
   summary.replaceChildren(h("div", { class: "callout busy" },
     h("p", {}, "Somebody else changed this since you opened it. Nothing was saved. Loading what is there now discards what you entered here."),
+    // An edit by hand that is not in force yet cannot be loaded here: this says so.
+    h("p", {}, why),
     h("div", { class: "buttons" }, reload)));
   reload.focus();
 }

@@ -94,7 +94,7 @@ async function submit(there, fields, summary, signal) {
     go("#/flows");
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (error.status === 412) changedMeanwhile(summary);
+    if (error.status === 412) changedMeanwhile(summary, error.message);
     else showErrors(fields, summary, error.message, error.errors);
   }
 }

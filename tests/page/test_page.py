@@ -170,6 +170,8 @@ def test_who_was_slower_is_told_and_may_load_what_is_there(admin: Page, fake: Fa
     fake.connections["acme"]["etag"] = fake.etag()
     button(page, "Save").click()
     expect(page.get_by_text("Somebody else changed this since you opened it.")).to_be_visible()
+    # What the daemon says of it: an edit by hand that is not in force needs a reload, and cannot be loaded here.
+    expect(page.get_by_text("it was changed meanwhile", exact=False)).to_be_visible()
     button(page, "Load what is there now").click()
     expect(page.get_by_label("Description")).to_have_value("theirs")
     assert fake.connections["acme"]["configuration"]["description"] == "theirs"
