@@ -22,6 +22,7 @@ from mqttbridge.observe.redact import MASK, Redactor
 from mqttbridge.parts import Parts
 from mqttbridge.reload import Reloader
 from mqttbridge.settings.loader import load
+from mqttbridge.vitals import Vitals
 from tests.brokers.certs import Certificates
 from tests.settings.helpers import write
 
@@ -209,6 +210,9 @@ async def test_a_renewed_certificate_that_cannot_be_used_is_told_once_when_it_re
             monkeypatch.setattr("mqttbridge.renewal.PATIENCE", 0.1)
             await until(lambda: renewal.problem)
             assert "does not" in renewal.problem
+            vitals = Vitals(cast("Any", SimpleNamespace(history=SimpleNamespace(problem=str))))
+            vitals.reloader = world.reloader
+            assert vitals.attention() == (renewal.problem,), "the status shows it"
             assert "a.crt" in renewal.problem or "certificate" in renewal.problem
             (tmp_path / "a.crt").write_text("garbage")
             await until(lambda: "PEM" in renewal.problem)
