@@ -111,12 +111,14 @@ def load(
         certificate_files=references.certificate_files,
         owners=_owners(settings, files, path),
         etags=files.etags,
-        outlines={
-            (KINDS[section], id_): outline(entry.node)
-            for section in BESIDE
-            for id_, entry in _names(root, section).items()
-        },
+        outlines=_outlines(root),
     )
+
+
+def _outlines(root: Node) -> dict[PartKey, Outline]:
+    """Give which properties of each connection and flow are written."""
+    written = ((section, id_, entry) for section in BESIDE for id_, entry in _names(root, section).items())
+    return {(KINDS[section], id_): outline(entry.node) for section, id_, entry in written}
 
 
 def _owners(settings: Settings, files: _Files, path: Path) -> dict[PartKey, Path]:
