@@ -286,8 +286,10 @@ def _events(node: Node) -> Iterator[yaml.Event]:
             style = None if PRINTABLE(node.text) else '"'
             yield yaml.ScalarEvent(None, f"!{tag}", (False, False), node.text, style=style)
         case Scalar(plain=True):
-            # Numbers, truth values and nothing; and what is kept as it was written.
-            yield yaml.ScalarEvent(None, None, (True, False), node.text, style=None if PRINTABLE(node.text) else '"')
+            # Numbers, truth values and nothing; and what is kept as it was written, in quotes where its new place asks
+            # for these.
+            text = "null" if node.null else node.text
+            yield yaml.ScalarEvent(None, None, (True, True), text, style=None if PRINTABLE(text) else '"')
         case Scalar():
             yield _scalar(node.text)
 

@@ -323,6 +323,41 @@ def test_what_is_shown_of_a_file_and_comes_back_leaves_every_byte_of_it(tmp_path
     )
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "downlinkDevices: [0018B2*, lora:70b3d5000000b201]", "alpn: [a:b, 'c, d', \"e\"]", "alpn: [a, 007, no, 1e3]",
+        "alpn: ['#a', '*b', '!file c', '&d']", "password: {username: }", "password: a'b", "password: a:b", "alpn: []",
+    ],
+)  # fmt: skip
+def test_what_is_kept_says_the_same_in_its_new_place(kept: str) -> None:
+    data = f"configuration: {{hostName: h, {kept}}}".encode()
+    before = texts_of(data)
+    shown = {"configuration": {"hostName": "h", kept.partition(":")[0]: ["kept"]}}
+    changed = {"configuration": {**shown["configuration"], "hostName": "other"}}
+    after = texts_of(draft(changed, Connection, data, shown))
+    assert after == {"configuration": {**before["configuration"], "hostName": "other"}}
+
+
+def texts_of(data: bytes) -> Any:  # noqa: ANN401 (what a file says)
+    """Read a file as the loader does, and give its texts."""
+    problems = Problems()
+
+    def bare(node: Node | None) -> object:
+        match node:
+            case Mapping():
+                return {name: bare(entry.node) for name, entry in node.entries.items()}
+            case Sequence():
+                return [bare(item) for item in node.items]
+            case Scalar():
+                return None if node.null else (node.tag, node.text) if node.tag else node.text
+        return None
+
+    found = bare(read(data, "", problems))
+    assert not problems.errors, (problems.errors, data)
+    return found
+
+
 def test_what_was_not_shown_is_not_kept() -> None:
     data = b"configuration: {hostName: h, certificate: !file a.crt, qos: 1}"
     document = {"configuration": {"hostName": "h", "certificate": "other", "qos": True}}
