@@ -104,7 +104,10 @@ def if_match(request: Asked, current: str | None) -> str | None:
     tags = [one[1] if one[1] is not None else one[2] for one in found if one]
     if len(tags) != len(found):
         raise BadRequest('If-Match is an ETag in quotes, such as "5f2b1c9a7d3e", or several with commas between')
-    return current if current is not None and current in tags else tags[0]
+    if current is not None and current in tags:
+        return current
+    # In quotes it is a tag like others; bare it would be: whatever is there.
+    return tags[0] if tags[0] != "*" else '"*"'
 
 
 def _refused(_request: Asked, error: Exception) -> Answer:
