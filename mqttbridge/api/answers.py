@@ -6,6 +6,7 @@ A handler raises `Refused`, `BadRequest`, or an error of the disk; `HANDLERS` tu
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["HANDLERS", "allowed", "answer", "flag", "if_match", "json_of", "problem", "query", "scope_of"]
 
 RETRY = {"Retry-After": "5"}
+MAX_NAME = 64
+"""Characters of a property's name that are shown."""
 MAX_ERRORS = 50
 """Properties that are named in one answer."""
 JSON = re.compile(r"application/(?:json|[a-z0-9.-]+\+json)", re.IGNORECASE).fullmatch
@@ -85,11 +88,24 @@ async def json_of(request: Asked) -> tuple[Any, bytes]:
         raise Refused(415, "send JSON in UTF-8, with the header Content-Type: application/json")
     body = await request.body()
     try:
-        return msgspec.json.decode(body), body
+        found = msgspec.json.decode(body)
+        json.loads(body, object_pairs_hook=_once)
     except RecursionError:
         raise BadRequest("the body is nested too deep") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
+    return found, body
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object that has a name twice: of two values one would be lost without a word."""
+    if len(dict(pairs)) == len(pairs):
+        return
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise BadRequest(f"the body has {name[:MAX_NAME]!a} twice in one object; keep one of them")
+        seen.add(name)
 
 
 def if_match(request: Asked, current: str | None) -> str | None:

@@ -115,6 +115,22 @@ async def test_if_match_takes_what_rfc_9110_allows(client: httpx.AsyncClient, he
     assert response.status_code == status, response.text
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"configuration": {"hostName": "a"}, "configuration": {"hostName": "b"}}',
+        '{"configuration": {"hostName": "a", "password": "one", "pass\\u0077ord": "two"}}',
+    ],
+)
+async def test_a_name_that_stands_twice_is_refused_as_in_a_file(
+    client: httpx.AsyncClient, daemon: Daemon, body: str
+) -> None:
+    kept = dict(daemon.kept)
+    answer = await client.post("/connections", content=body, headers={"Content-Type": "application/json"})
+    assert "twice" in problem_of(answer, 400)["detail"]
+    assert daemon.kept == kept
+
+
 async def test_a_wrong_document_is_answered_with_every_property(client: httpx.AsyncClient, daemon: Daemon) -> None:
     kept = dict(daemon.kept)
     wrong = {"configuration": {"hostNam": "x", "qos": [1], "password": True}, "nonsense": 1}
