@@ -37,6 +37,7 @@ LIMIT = 30.0
 AT_ONCE = 4
 PATIENCE = 8000
 """In ms: what a `connectionTimeout` counts here at most, so that all steps have their turn within the limit."""
+UNPUBLISHED = "not tried: trying a connection out publishes nothing"
 
 
 class TryOut:
@@ -93,14 +94,14 @@ def _bounded(connection: Connection) -> tuple[Connection, tuple[str, ...]]:
 
 
 def _step(finding: Finding, redactor: Redactor) -> Step:
-    # What a test uplink would need is about the command.
+    # How to ask for a test uplink is about the command: here nobody can.
     asked = finding.step == "PUBACK" and finding.state is State.SKIPPED
-    details = () if asked else finding.details
+    says, details = (UNPUBLISHED, ()) if asked and finding.details else (finding.says, finding.details)
     advice = (one.replace("--client-id", "clientId") for one in finding.advice)
     return Step(
         name=finding.step,
         outcome=finding.state.value,
-        detail=redactor.text("\n".join((finding.says, *details))),
+        detail=redactor.text("\n".join((says, *details))),
         advice=redactor.text("\n".join(advice)),
         milliseconds=None if finding.ms is None else round(finding.ms, 1),
     )
