@@ -17,12 +17,15 @@ export function testedNode({ ok, steps, warnings = [] }) {
     h("ol", { class: "steps" }, steps.map(stepNode)));
 }
 
+/** Each line is a sentence. */
+const sentences = (text) => text.split("\n").map(sentence).join("\n");
+
 function stepNode({ name, outcome, detail, advice, milliseconds }) {
   const time = milliseconds === null || milliseconds === undefined ? null : h("span", { class: "muted small" }, ` ${Math.round(milliseconds)} ms`);
   return h("li", {},
     badge(outcome).node,
     h("div", { class: "says" },
       h("strong", {}, name), time,
-      detail ? h("p", {}, sentence(detail)) : null,
-      advice ? h("p", { class: "muted" }, sentence(advice)) : null));
+      detail ? h("p", {}, sentences(detail)) : null,
+      advice ? h("p", { class: "muted" }, sentences(advice)) : null));
 }

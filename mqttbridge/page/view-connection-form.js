@@ -87,7 +87,7 @@ function early(fields) {
     if (shown && spec.required && (value === null || String(value).trim() === "")) errors.push({ property, detail: `${spec.label} is missing.` });
   }
   const host = fields.find((field) => field.property === "configuration.hostName");
-  if (/^[a-z]+:\/\//i.test(host.value ?? "")) errors.push({ property: host.property, detail: `Leave out ${host.value.split("//")[0]}//: the protocol is chosen above.` });
+  if (/^[a-z]+:\/\//i.test(host.value ?? "")) errors.push({ property: host.property, detail: `Leave out ${host.value.split("//")[0]}//: the protocol has a field of its own.` });
   const [certificate, key] = ["certificate", "privateKey"].map((name) => fields.find((field) => field.property === `configuration.${name}`));
   if (certificate.shown && certificate.value && !key.value) errors.push({ property: key.property, detail: "The key of the client certificate is missing." });
   if (key.shown && key.value && !certificate.value) errors.push({ property: certificate.property, detail: "The certificate of the private key is missing." });

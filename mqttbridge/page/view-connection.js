@@ -68,15 +68,18 @@ function changed(before, name, values) {
 /** The card with the state and the figures of this moment. */
 function statePart(first) {
   const mark = badge(first.state);
-  const why = h("p", { class: "callout bad", hidden: true });
-  const figures = [["In this state", "small"], ["Last opened", "small"], ["Delivered a second", ""], ["Queued", ""], ["Oldest queued", "small"], ["Parked", ""], ["Delivered", ""], ["Expired", ""], ["Dropped", ""]]
+  const why = h("p", { hidden: true });
+  const figures = [["In this state", "small"], ["Last opened", "small"], ["Delivery rate", ""], ["Queued", ""], ["Oldest queued", "small"], ["Parked", ""], ["Delivered", ""], ["Expired", ""], ["Dropped", ""]]
     .map(([label, name]) => [h("dt", {}, label), h("dd", { class: name || null })]);
   const node = h("section", { class: "card stack", "aria-label": "State" }, why, h("dl", { class: "figures" }, figures.map((pair) => h("div", {}, pair))));
   const update = (view) => {
     mark.update(view.state);
     const retry = view.retryAt ? ` It is tried again ${ahead(view.retryAt)}.` : "";
     why.hidden = !view.why || view.state === "OPENED";
-    setText(why, `${sentence(view.why)}${retry}`);
+    // Whoever stopped it wanted it so: that is no error.
+    const stopped = view.state === "DEACTIVATED";
+    why.className = stopped ? "callout" : "callout bad";
+    setText(why, stopped ? "It is stopped (active is false), and gets no uplinks." : `${sentence(view.why)}${retry}`);
     const texts = [view.since ? `for ${ago(view.since).replace(" ago", "")}` : "–", view.startupTime ? moment(view.startupTime) : "–", rate(view.deliveredRate), count(view.queued), ago(view.oldest), count(view.parked), count(view.totals.delivered), count(view.totals.expired), count(view.totals.dropped)];
     figures.forEach(([, value], place) => setText(value, texts[place]));
   };
@@ -103,7 +106,7 @@ async function countersSection(address, signal) {
 
 /** Who has it, and so whether it can be changed here. */
 function ownership({ owner, file }) {
-  if (owner === "api") return h("p", { class: "muted small" }, "In the file ", h("code", {}, file), ", which may also be edited by hand.");
+  if (owner === "api") return h("p", { class: "muted small" }, "In the file ", h("code", {}, `connections.d/${file}`), ", which may also be edited by hand.");
   return h("p", { class: "callout" }, "This connection stands in the main file, ", h("code", {}, file), ". It can be changed there alone; here it is shown.");
 }
 

@@ -201,7 +201,8 @@ class FakeDaemon:
         if name == "counters":
             return self.counters()
         active = name != "stop"
-        there |= {"active": active, "state": "OPENED" if active else "DEACTIVATED", "etag": self.etag()}
+        there |= {"active": active, "etag": self.etag()}
+        there |= {"state": "OPENED" if active else "DEACTIVATED", "why": "" if active else "active is false"}
         return self.hidden(there)
 
     def valid(self, body: dict[str, Any]) -> None:
@@ -229,7 +230,7 @@ class FakeDaemon:
                 {
                     "name": "CONNACK",
                     "outcome": "ok",
-                    "detail": "the broker lets us in",
+                    "detail": "the broker lets us in\nsession present: no",
                     "advice": "",
                     "milliseconds": 12.0,
                 }
@@ -359,6 +360,7 @@ def furnished() -> FakeDaemon:
         "idle",
         {"name": "Resting", "active": False, "configuration": {"hostName": "rest.example"}},
         state="DEACTIVATED",
+        why="active is false",
         startupTime=None,
     )
     fake.flows["temperature"] = {
