@@ -36,7 +36,7 @@ def query_of(scope: Scope, known: Collection[str]) -> dict[str, str]:
     if len(query) != len(pairs):
         raise BadRequest("a name stands twice in the query")
     if unknown := sorted(query.keys() - set(known)):
-        raise BadRequest(f"{unknown[0][:50]!r} is not asked for here; there are {', '.join(sorted(known))}")
+        raise BadRequest(f"{unknown[0][:50]!r} is not asked for here; known: {', '.join(sorted(known)) or 'none'}")
     return query
 
 
