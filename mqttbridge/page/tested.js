@@ -17,8 +17,8 @@ export function testedNode({ ok, steps, warnings = [] }) {
     h("ol", { class: "steps" }, steps.map(stepNode)));
 }
 
-/** Each line is a sentence. */
-const sentences = (text) => text.split("\n").map(sentence).join("\n");
+/** Each line is a sentence, but for those that are set in: names and what else belongs to the line above, as they are. */
+const sentences = (text) => text.split("\n").map((line) => (line.startsWith(" ") ? line : sentence(line))).join("\n");
 
 function stepNode({ name, outcome, detail, advice, milliseconds }) {
   const time = milliseconds === null || milliseconds === undefined ? null : h("span", { class: "muted small" }, ` ${Math.round(milliseconds)} ms`);

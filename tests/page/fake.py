@@ -230,7 +230,7 @@ class FakeDaemon:
                 {
                     "name": "CONNACK",
                     "outcome": "ok",
-                    "detail": "the broker lets us in\nsession present: no",
+                    "detail": "the broker lets us in\nit shows:\n  mycompany: issued by Test CA",
                     "advice": "",
                     "milliseconds": 12.0,
                 }
