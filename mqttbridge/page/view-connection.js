@@ -95,7 +95,7 @@ async function countersSection(address, signal) {
     hour.update(counters.hour);
     day.update(counters.day);
     const number = counters.activeDevices;
-    setText(devices, number === null ? "" : `${count(number)} active ${number === 1 ? "device" : "devices"} in the last 24 hours`);
+    setText(devices, number === null ? "" : `${count(number)} active ${number === 1 ? "device" : "devices"} ${counters.day.length < 24 ? "since the daemon started" : "in the last 24 hours"}`);
   };
   await look();
   every(COUNTERS, look, signal);

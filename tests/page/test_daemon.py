@@ -98,7 +98,7 @@ async def test_a_connection_lives_its_whole_life_on_the_page(
         line = page.get_by_role("row", name=re.compile("0018B20000000B20"))
         await expect(line).to_contain_text("delivered")
         await expect(line).to_contain_text(message.topic)
-        await expect(page.get_by_text("1 active device in the last 24 hours")).to_be_visible(timeout=15_000)
+        await expect(page.get_by_text("1 active device since the daemon started")).to_be_visible(timeout=15_000)
         assert await page.evaluate(AUDIT) == []
 
         await page.get_by_role("link", name="Edit").click()
