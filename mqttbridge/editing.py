@@ -295,7 +295,7 @@ class Editing:
             host, _ = fresh.settings.connections[id_].configuration.address
             if not allowed(host, fresh.settings.api.broker_allowlist):
                 problem = Problem("configuration.hostName", NOT_ALLOWED)
-                raise Refused(422, f"{_named(kind, id_)}: {problem.property} {problem.detail}", [problem])
+                raise Refused(422, f"{_named(kind, id_)}: {problem.property}: {problem.detail}", [problem])
         warnings = [_sentence(each) for each in problems.cautions if _about(each, kind, id_)]
         known = set(advice(loaded.settings))
         warnings += [each for each in advice(fresh.settings) if each not in known]
@@ -369,7 +369,7 @@ def _unwritten(error: WriteFailed, left: str) -> Refused:
 def _refused(kind: Kind, id_: str, problems: list[Problem]) -> Refused:
     first = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    what = f"{first.property} {first.detail}" if first.property else first.detail
+    what = f"{first.property}: {first.detail}" if first.property else first.detail
     return Refused(422, f"{_named(kind, id_)} is wrong: {what}{more}", problems)
 
 
@@ -394,4 +394,4 @@ def _about(found: Found, kind: Kind, id_: str) -> bool:
 
 def _sentence(found: Found) -> str:
     where = dotted(found.path[2:])
-    return f"{where} {found.text}" if where else found.text
+    return f"{where}: {found.text}" if where else found.text

@@ -543,7 +543,7 @@ async def test_a_document_is_tried_out_and_nothing_is_kept(tmp_path: Path) -> No
     tested = await world.editor.try_out(None, given)
     assert tested.ok
     assert tested.warnings[-1] == "of the broker"
-    assert tested.warnings[0].startswith("configuration.password holds a line end")
+    assert tested.warnings[0].startswith("configuration.password: holds a line end")
     masked = document_of(world.loaded.settings.connections["hand"])
     await world.editor.try_out("hand", masked)
     assert [id_ for id_, _ in world.tried] == ["hand-2", "hand"]
