@@ -175,7 +175,7 @@ async def test_what_is_wrong_with_a_document_is_told_by_property_and_nothing_is_
 async def test_warnings_of_the_document_are_given_back(tmp_path: Path) -> None:
     world = await furnished(tmp_path)
     made = await world.editor.create("connection", "acme", document("x", downlinkReceiptTopicPattern="r/{DevEUI}"))
-    assert any(text.startswith("configuration.downlinkReceiptTopicPattern has nothing") for text in made.warnings)
+    assert any(text.startswith("configuration.downlinkReceiptTopicPattern: has nothing") for text in made.warnings)
 
 
 # -- replace

@@ -41,7 +41,7 @@ def shaped(shape: Callable[[object, str | None], Shaped], body: object, what: st
     except Misshapen as error:
         first, more = error.problems[0], len(error.problems) - 1
         others = f" (and {more} more)" if more else ""
-        detail = f"the {what} is not right: {first.property or 'the document'} {first.detail}{others}"
+        detail = f"the {what} is not right: {first.property or 'the document'}: {first.detail}{others}"
         raise Refused(422, detail, error.problems) from None
 
 
