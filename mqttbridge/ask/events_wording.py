@@ -9,8 +9,8 @@ import textwrap
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from mqttbridge.ask.tap_wording import clean
 from mqttbridge.ask.wording import Line
+from mqttbridge.ask.words import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

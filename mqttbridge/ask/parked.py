@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mqttbridge.ask.trace import print_page
 from mqttbridge.ask.wording import Line, size
+from mqttbridge.ask.words import clean
 from mqttbridge.control.again import ParkedDocument, ParkedEntry, ParkedList, UnparkDone, UnparkWish
 from mqttbridge.errors import AskError
 
@@ -118,7 +119,7 @@ def _list(found: ParkedList, connection: str | None) -> Iterator[Line]:
 
 def _row(one: ParkedEntry) -> Line:
     fcnt = "-" if one.fcnt is None else str(one.fcnt)
-    return Line(ROW.format(one.number, _when(one.parked), _clean(one.dev_eui), fcnt, size(one.size)))
+    return Line(ROW.format(one.number, _when(one.parked), clean(one.dev_eui), fcnt, size(one.size)))
 
 
 def _one(found: ParkedDocument) -> Iterator[Line]:
@@ -133,16 +134,16 @@ def _one(found: ParkedDocument) -> Iterator[Line]:
         "document": f"{found.kind}, {found.size:,} bytes",
     }
     for name, value in facts.items():
-        lines = textwrap.wrap(_clean(value), WIDTH - 14) or [""]
+        lines = textwrap.wrap(clean(value), WIDTH - 14) or [""]
         for at, line in enumerate(lines):
             yield Line(f"  {'' if at else name:<12}{line}")
     yield Line("")
     for text in msgspec.json.format(bytes(found.document), indent=2).decode(errors="replace").splitlines():
-        yield Line(_clean(text))
+        yield Line(clean(text))
 
 
 def _nothing(connection: str | None) -> str:
-    return "nothing is parked" if connection is None else f"nothing is parked for {_clean(connection)}"
+    return "nothing is parked" if connection is None else f"nothing is parked for {clean(connection)}"
 
 
 def _when(moment: datetime) -> str:
@@ -151,13 +152,8 @@ def _when(moment: datetime) -> str:
 
 
 def _wrapped(text: str, style: Literal["bad", "plain"] = "plain") -> Iterator[Line]:
-    for line in textwrap.wrap(_clean(text), WIDTH):
+    for line in textwrap.wrap(clean(text), WIDTH):
         yield Line(line, style)
-
-
-def _clean(text: str) -> str:
-    """Leave out what would steer the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _print(lines: Sequence[Line]) -> None:

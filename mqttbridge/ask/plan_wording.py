@@ -10,6 +10,7 @@ import textwrap
 from typing import TYPE_CHECKING, Literal
 
 from mqttbridge.ask.wording import Line
+from mqttbridge.ask.words import clean, many
 from mqttbridge.settings.diff import Action
 
 if TYPE_CHECKING:
@@ -71,13 +72,13 @@ def _head(report: PlanReport) -> Iterator[Line]:
     counts = []
     for part, changes in _parts(report):
         for action in ORDER:
-            if many := sum(one.action is action for one in changes):
-                verb = words[action] if report.applied or many == 1 else _plural(words[action])
-                counts.append(f"{_many(many, part)} {verb}")
-    if many := len(report.daemon):
-        counts.append(f"{_many(many, 'property', 'properties')} of the daemon")
-    if many := len(report.needs_restart):
-        counts.append(f"{_many(many, 'property needs', 'properties need')} a restart of the daemon")
+            if count := sum(one.action is action for one in changes):
+                verb = words[action] if report.applied or count == 1 else _plural(words[action])
+                counts.append(f"{many(count, part)} {verb}")
+    if count := len(report.daemon):
+        counts.append(f"{many(count, 'property', 'properties')} of the daemon")
+    if count := len(report.needs_restart):
+        counts.append(f"{many(count, 'property needs', 'properties need')} a restart of the daemon")
     lead = "the file is in force: " if report.applied else "a reload would do this: "
     yield from _wrapped(lead + ", ".join(counts), style="head")
 
@@ -90,10 +91,6 @@ def _plural(verbs: str) -> str:
     """Say what several do: `changes in place` becomes `change in place`."""
     verb, _, rest = verbs.partition(" ")
     return f"{verb.removesuffix('s')} {rest}".rstrip()
-
-
-def _many(count: int, one: str, several: str = "") -> str:
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 # -- a part
@@ -119,7 +116,7 @@ def _waiting(number: int) -> Iterator[Line]:
     """Tell what waits for a connection that comes back."""
     if number:
         waits = "waits for it, and is sent unless it is" if number == 1 else "wait for it, and are sent unless they are"
-        yield Line(f"  {_many(number, 'uplink')} {waits} too old by then")
+        yield Line(f"  {many(number, 'uplink')} {waits} too old by then")
 
 
 def _property(one: Property) -> Iterator[Line]:
@@ -132,13 +129,13 @@ def _topic(topic: Topic) -> str:
 
 def _pair(name: str, old: str, new: str, indent: str = "  ") -> Iterator[Line]:
     """Write `name  old -> new` in a line, or in several if it does not fit."""
-    old, new = _clean(old), _clean(new)
+    old, new = clean(old), clean(new)
     width = NAME_WIDTH + 2 - len(indent)
-    whole = f"{indent}{_clean(name):<{width}} {old} {ARROW} {new}"
+    whole = f"{indent}{clean(name):<{width}} {old} {ARROW} {new}"
     if len(whole) <= WIDTH:
         yield Line(whole)
         return
-    yield Line(f"{indent}{_clean(name)}")
+    yield Line(f"{indent}{clean(name)}")
     yield from _wrapped(old, indent=f"{indent}   ")
     yield from _wrapped(f"{ARROW} {new}", indent=indent, hanging=f"{indent}   ")
 
@@ -165,7 +162,7 @@ def _devices(report: PlanReport) -> Iterator[Line]:
         return
     yield Line("")
     does = ("goes", "go") if not report.applied else ("goes from now on", "go from now on")
-    text = f"{total:,} of {_many(report.devices_known, 'known device')} {does[total != 1]} to other connections"
+    text = f"{total:,} of {many(report.devices_known, 'known device')} {does[total != 1]} to other connections"
     yield from _wrapped(text, style="head")
     shown = report.devices[:SHOWN_DEVICES]
     for one in shown:
@@ -175,15 +172,11 @@ def _devices(report: PlanReport) -> Iterator[Line]:
         yield Line(f"  and {total - len(shown):,} more{more}")
 
 
-def _clean(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
 def _wrapped(text: str, *, indent: str = "", hanging: str | None = None, style: Style = "plain") -> Iterator[Line]:
     """Break a text into lines; what is longer than a line is cut into pieces."""
     rest = indent + "  " if hanging is None else hanging
     lines = textwrap.wrap(
-        _clean(text),
+        clean(text),
         WIDTH,
         initial_indent=indent,
         subsequent_indent=rest,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mqttbridge.ask.words import clean
 from mqttbridge.control.again import ReplayDone, ReplayWish
 from mqttbridge.errors import AskError
 
@@ -96,5 +97,4 @@ def _local(found: re.Match[str]) -> str:
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
-    clean = "".join(char if char.isprintable() else "?" for char in text)
-    return textwrap.wrap(clean, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return textwrap.wrap(clean(text), WIDTH, initial_indent=indent, subsequent_indent=indent)

@@ -10,6 +10,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from mqttbridge.ask.wording import Line, size
+from mqttbridge.ask.words import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,11 +52,6 @@ def lines_of(line: TapLine, zone: tzinfo | None = None, *, wrapped: bool = True)
         yield Line(part, "bad" if bad else "plain")
     if document:
         yield Line(f"  {document}")
-
-
-def clean(text: str) -> str:
-    """Give a foreign text without what could steer a terminal."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _device(line: TapLine) -> Iterator[str]:

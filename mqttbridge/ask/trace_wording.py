@@ -11,6 +11,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from mqttbridge.ask.wording import WIDTH, Line, span
+from mqttbridge.ask.words import clean
 from mqttbridge.routing.explain import listed
 
 if TYPE_CHECKING:
@@ -45,19 +46,14 @@ def report(passport: Passport, zone: tzinfo | None = None) -> list[Line]:
     return list(_Page(passport, zone).lines())
 
 
-def _clean(text: str) -> str:
-    """Take out what would steer the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
 def _words(*parts: str | tuple[str]) -> list[str]:
     """Break into words; what stands in a tuple is one word, whatever is in it."""
     words: list[str] = []
     for part in parts:
         if isinstance(part, tuple):
-            words.append(_clean(part[0]))
+            words.append(clean(part[0]))
         else:
-            words += _clean(part).split()
+            words += clean(part).split()
     return words
 
 
@@ -230,7 +226,7 @@ class _Page:
 
     def _downlink(self, one: DownlinkPassage) -> Iterator[Line]:
         of = f"downlink {one.correlation_id or one.key} from {one.connection or 'an unknown connection'}"
-        yield Line(_clean(f"{self._passport.device}  {of}"), "head")
+        yield Line(clean(f"{self._passport.device}  {of}"), "head")
         self._day = ""
         if one.received is not None:
             first = f"{one.connection}: taken, for source {one.source}"
@@ -282,7 +278,7 @@ class _Page:
 def _item(text: str) -> Iterator[Line]:
     """Write one thing of several."""
     for line in textwrap.wrap(
-        _clean(text),
+        clean(text),
         WIDTH,
         initial_indent="  - ",
         subsequent_indent="    ",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from mqttbridge.ask.words import clean, many
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
@@ -59,8 +61,8 @@ def span(seconds: float) -> str:
     whole = max(round(seconds), 0)
     for size_, unit, part_size, part in UNITS:
         if whole >= size_:
-            many = whole // size_
-            return f"{many}{unit}" if many > 99 else f"{many}{unit}{whole % size_ // part_size:02}{part}"  # noqa: PLR2004
+            times = whole // size_
+            return f"{times}{unit}" if times > 99 else f"{times}{unit}{whole % size_ // part_size:02}{part}"  # noqa: PLR2004
     return f"{whole}s"
 
 
@@ -92,10 +94,6 @@ def _ago(then: datetime | None, now: datetime, none: str = "-") -> str:
     return none if then is None else span((now - then).total_seconds())
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def _short(name: str, width: int) -> str:
     """Cut the middle out of what is too long: ids often differ at their ends."""
     if len(name) <= width:
@@ -106,8 +104,7 @@ def _short(name: str, width: int) -> str:
 
 def _wrapped(text: str, indent: str) -> Iterator[Line]:
     """Break a sentence into lines; what is foreign in it must not steer the terminal."""
-    clean = "".join(char if char.isprintable() else "?" for char in text)
-    for line in textwrap.wrap(clean, WIDTH, initial_indent=indent, subsequent_indent=indent):
+    for line in textwrap.wrap(clean(text), WIDTH, initial_indent=indent, subsequent_indent=indent):
         yield Line(line)
 
 
@@ -125,19 +122,19 @@ def _head(status: Status, bad: int) -> Iterator[Line]:
         yield from (Line(line.text, "bad") for line in _wrapped(sentence, ""))
     active = sum(one.since is not None for one in status.connections)
     found = [
-        f"{bad} of {_many(active, 'active connection')}" if bad else "",
-        f"{bad_sources} of {_many(len(status.sources), 'source')}" if bad_sources else "",
+        f"{bad} of {many(active, 'active connection')}" if bad else "",
+        f"{bad_sources} of {many(len(status.sources), 'source')}" if bad_sources else "",
     ]
     if any(found):
         yield Line(" and ".join(filter(None, found)) + f" need{'s' if bad + bad_sources == 1 else ''} attention", "bad")
     elif not (status.reasons or status.attention):
-        yield Line(f"all is well: {_many(active, 'active connection')}, {_many(len(status.sources), 'source')}")
+        yield Line(f"all is well: {many(active, 'active connection')}, {many(len(status.sources), 'source')}")
     journal = status.journal
     share = f"{size(journal.size)} of {size(journal.max_size)} ({100 * journal.size // max(journal.max_size, 1)}%)"
     full = journal.size >= NEARLY_FULL * journal.max_size
-    yield Line(f"journal: {share}, {_many(journal.queued, 'uplink')} queued", "bad" if full else "plain")
+    yield Line(f"journal: {share}, {many(journal.queued, 'uplink')} queued", "bad" if full else "plain")
     if parked := sum(one.parked for one in status.connections):
-        yield Line(f"{_many(parked, 'parked uplink')} kept: see mqttbridge parked list")
+        yield Line(f"{many(parked, 'parked uplink')} kept: see mqttbridge parked list")
 
 
 def _removed(status: Status) -> Iterator[Line]:
@@ -146,10 +143,10 @@ def _removed(status: Status) -> Iterator[Line]:
     found.sort(key=lambda one: (one.expires or status.now, one.id))
     for one in found[:SHOWN]:
         first = "" if one.expires is None else f", the first {_when(one.expires, status.now)}"
-        queued = f"{_many(one.queued, 'uplink')} queued, to be dropped{first}"
+        queued = f"{many(one.queued, 'uplink')} queued, to be dropped{first}"
         yield from _wrapped(f"removed connection {one.id}: {queued}", "")
     if len(found) > SHOWN:
-        yield Line(f"and {_many(len(found) - SHOWN, 'more removed connection')} with a queue")
+        yield Line(f"and {many(len(found) - SHOWN, 'more removed connection')} with a queue")
 
 
 def _parking(status: Status) -> Iterator[Line]:
@@ -157,11 +154,11 @@ def _parking(status: Status) -> Iterator[Line]:
     rates = [(one.rates.parked * 60, one.id) for one in status.connections if one.rates is not None]
     found = sorted((one for one in rates if one[0]), key=lambda one: (-one[0], one[1]))
     for number, name in found[:SHOWN]:
-        many = max(round(number), 1)
-        about = f"about {_many(many, 'uplink')} {'was' if many == 1 else 'were'}"
+        whole = max(round(number), 1)
+        about = f"about {many(whole, 'uplink')} {'was' if whole == 1 else 'were'}"
         yield from _wrapped(f"connection {name}: {about} parked in the last minute", "")
     if len(found) > SHOWN:
-        yield Line(f"and {_many(len(found) - SHOWN, 'more connection')} of which uplinks were parked")
+        yield Line(f"and {many(len(found) - SHOWN, 'more connection')} of which uplinks were parked")
 
 
 def _connection(one: ConnectionStatus, now: datetime) -> Iterator[Line]:
@@ -169,7 +166,7 @@ def _connection(one: ConnectionStatus, now: datetime) -> Iterator[Line]:
     yield Line("")
     yield from _title(f"connection {one.id}: {one.state}")
     if one.down_since is not None:
-        tries = f", {_many(one.attempts, 'attempt')} failed" if one.attempts else ""
+        tries = f", {many(one.attempts, 'attempt')} failed" if one.attempts else ""
         yield from _wrapped(f"not open for {_ago(one.down_since, now)}{tries}", "  ")
     if one.why:
         yield from _wrapped(one.why, "  ")
@@ -199,7 +196,7 @@ def _queue(one: ConnectionStatus, now: datetime) -> Iterator[Line]:
     rates = one.rates
     moves = "" if rates is None else f"; {_rate(rates.routed)}/s come, {_rate(rates.delivered)}/s are delivered"
     oldest = f", the oldest for {_ago(one.oldest, now)}" if one.oldest is not None else ""
-    yield from _wrapped(f"{_many(one.queued, 'uplink')} queued{oldest}{moves}", "  ")
+    yield from _wrapped(f"{many(one.queued, 'uplink')} queued{oldest}{moves}", "  ")
     yield from _lost(one)
     if not one.queued:
         return
@@ -231,7 +228,7 @@ def _when(then: datetime, now: datetime) -> str:
 
 def _downlinks(downlinks: DownlinksStatus) -> Iterator[Line]:
     why = f": {downlinks.why}" if downlinks.why else ""
-    yield from _wrapped(f"{_many(downlinks.waiting, 'downlink')} waiting{why}", "  ")
+    yield from _wrapped(f"{many(downlinks.waiting, 'downlink')} waiting{why}", "  ")
 
 
 def _source(one: SourceStatus, now: datetime) -> Iterator[Line]:
