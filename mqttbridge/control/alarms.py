@@ -7,7 +7,6 @@ was seen, so that a daemon that has just started waits. Documents of every kind 
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -15,12 +14,14 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from mqttbridge.control.alarm_windows import open_throughout
+from mqttbridge.formats.times import moment
 from mqttbridge.model import Counts
 from mqttbridge.observe.log import get_logger
 from mqttbridge.settings.alarms import SPAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
     from mqttbridge.clock import Clock
     from mqttbridge.settings.alarms import Alarm, Schedule
@@ -88,7 +89,7 @@ class Alarms:
 
     def _steps(self) -> Iterator[None]:
         """Look, with a break after every few connections: when a source fails, all of them may have news at once."""
-        now, wall = self._clock.monotonic(), datetime.fromtimestamp(self._clock.now() / 1000, UTC)
+        now, wall = self._clock.monotonic(), moment(self._clock.now())
         counts = self._counts()
         watched = {name: each.alarms for name, each in self._connections.items() if each.active and each.alarms}
         self._forget(watched)

@@ -8,13 +8,14 @@ Certificates are read in a thread, each text once: a thousand connections may sh
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
 from anyio import to_thread
 
+from mqttbridge.formats.times import moment
 from mqttbridge.observe.log import get_logger
 from mqttbridge.settings.pem import PemReader
 from mqttbridge.settings.schema import MqttSource
@@ -105,7 +106,7 @@ class CertificateWatch:
         self._expiries = by_owner
         known = {(place, end) for place, _, end in ends}
         self._told = {key: told for key, told in self._told.items() if key in known}
-        now = datetime.fromtimestamp(self._clock.now() / 1000, UTC)
+        now = moment(self._clock.now())
         for place, life, end in ends:
             self._tell(place, life, end, now)
 

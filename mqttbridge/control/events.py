@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import re
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -21,6 +20,7 @@ from mqttbridge.control.request import BadRequest, query_of, whole_number
 from mqttbridge.control.stream import HEARTBEAT, QUIET, Streams
 from mqttbridge.control.tap import device_of
 from mqttbridge.errors import HistoryFailed
+from mqttbridge.formats.times import moment
 from mqttbridge.observe.events import EVENTS
 from mqttbridge.sources.asgi import answer, problem
 
@@ -187,7 +187,7 @@ def _number(query: dict[str, str], name: str) -> int:
 
 def members(event: KeptEvent) -> dict[str, Any]:
     """Give an event as JSON has it."""
-    at = datetime.fromtimestamp(event.at / 1000, UTC)
+    at = moment(event.at)
     return {"id": event.id, "at": at, "level": event.level, "event": event.name} | {
         name: value for name, value in event.fields.items() if name not in {"id", "at", "level", "event"}
     }

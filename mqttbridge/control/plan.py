@@ -8,13 +8,14 @@ for long: thousands of devices are compared a few at a time.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime  # noqa: TC003 (msgspec reads the annotations at run time)
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from mqttbridge.errors import ConfigError, DocumentError, TopicError
+from mqttbridge.formats.times import moment
 from mqttbridge.model import Connections, DocumentKind, Uplink
 from mqttbridge.routing import Router
 from mqttbridge.settings.diff import Action, PartChange, Property
@@ -185,7 +186,7 @@ def examples(connection: str, before: Pattern, after: Pattern, uplinks: Iterable
         Example(
             connection,
             one.dev_eui,
-            datetime.fromtimestamp(one.received / 1000, UTC),
+            moment(one.received),
             _topic(before, one),
             _topic(after, one),
         )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from mqttbridge.control.passages import device_in
 from mqttbridge.control.request import BadRequest, query_of
 from mqttbridge.control.stream import HEARTBEAT, QUIET, Streams
 from mqttbridge.observe.tap import MAX_TAPS, TooManyTaps
 from mqttbridge.sources.asgi import problem
-from mqttbridge.topics.parts import normal_dev_eui
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -79,10 +79,10 @@ class TapDesk:
 def device_of(query: dict[str, str]) -> str:
     """Give the DevEUI of a query in upper case, or nothing. Raises `BadRequest`."""
     text = query.get("device", "").strip()
-    device = normal_dev_eui(text)
-    if text and not device:
-        raise BadRequest(f"{text[:50]!r} is no DevEUI: it has 16 hex digits, also written 00-18-b2-00-00-00-0b-20")
-    return device
+    try:
+        return device_in(text) if text else ""
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
 
 
 async def _chunks(tap: Tap) -> AsyncGenerator[bytes, None]:
